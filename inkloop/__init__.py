@@ -1,0 +1,1 @@
+"""The domain: reading handwritten digits, with no orchestrator, cluster or server in sight."""

@@ -1,0 +1,106 @@
+"""The table of digits: one row a digit, Parquet shards with one schema, used from ingest to retraining."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from inkloop.errors import UserError
+
+Split = Literal["train", "validation", "test"]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("height", pa.int16(), nullable=False),
+        pa.field("width", pa.int16(), nullable=False),
+        pa.field("label", pa.int8()),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("writer", pa.string()),
+        pa.field("seen_at", pa.timestamp("us", tz="UTC")),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+ROWS_PER_SHARD = 20_000
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Digits of one size in memory: images uint8 (n, height, width), white ink on black; labels int64 (n,), -1 = not known; ids."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: slice | NDArray[np.int64]) -> "Digits":
+        """The digits at these rows, in their order."""
+        chosen = range(len(self))[rows] if isinstance(rows, slice) else rows
+        return Digits(self.images[rows], self.labels[rows], tuple(self.ids[i] for i in chosen))
+
+
+def digit_id(image: NDArray[np.uint8]) -> str:
+    """SHA-256 of size and pixels: the same picture is the same digit. image: uint8 (height, width)."""
+    height, width = image.shape
+    return hashlib.sha256(b"%d,%d;" % (height, width) + image.tobytes()).hexdigest()
+
+
+def split_of(key: str, validation_share: float, test_share: float) -> Split:
+    """The side a writer or digit id falls on, for good: a hash of the key decides, shares are in 0..1."""
+    position = int.from_bytes(hashlib.sha256(b"split:" + key.encode()).digest()[:8], "big") / 2**64
+    if position < test_share:
+        return "test"
+    return "validation" if position < test_share + validation_share else "train"
+
+
+def write(table: pa.Table, folder: Path) -> None:
+    """Write the table as Parquet shards `part-00000.parquet` ... into the folder (made if missing)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = table.select(SCHEMA.names).cast(SCHEMA)
+    for shard, start in enumerate(range(0, max(table.num_rows, 1), ROWS_PER_SHARD)):
+        path = folder / f"part-{shard:05}.parquet"
+        unfinished = path.with_suffix(".unfinished")
+        pq.write_table(table.slice(start, ROWS_PER_SHARD), unfinished, compression="zstd")
+        unfinished.rename(path)
+
+
+def read_table(folder: Path) -> pa.Table:
+    """The whole table of digits in the folder. Raises UserError if it holds no shard."""
+    shards = sorted(folder.glob("*.parquet"))
+    if not shards:
+        raise UserError(f"{folder}: no table of digits here (no .parquet file). Run the ingest step first.")
+    return pa.concat_tables(pq.read_table(shard, schema=SCHEMA) for shard in shards)
+
+
+def images_of(table: pa.Table) -> Iterator[NDArray[np.uint8]]:
+    """Each row's picture, uint8 (height, width), in order."""
+    columns = (table.column(name).to_pylist() for name in ("image", "height", "width"))
+    for image, height, width in zip(*columns, strict=True):
+        yield np.frombuffer(image, np.uint8).reshape(height, width)
+
+
+def read(folder: Path, split: Split | None = None) -> Digits:
+    """The labeled and unlabeled digits of one split (all, if None), which must be of one size; see `Digits`.
+
+    Raises UserError if the pictures differ in size.
+    """
+    table = read_table(folder)
+    if split is not None:
+        table = table.filter(pa.compute.equal(table.column("split"), split))
+    sizes = set(zip(table.column("height").to_pylist(), table.column("width").to_pylist(), strict=True))
+    if len(sizes) > 1:
+        raise UserError(f"{folder}: pictures of {len(sizes)} sizes, where one is needed. Ingest them with framing on.")
+    height, width = next(iter(sizes), (28, 28))
+    pixels = b"".join(table.column("image").to_pylist())
+    images = np.frombuffer(pixels, np.uint8).reshape(-1, height, width)
+    labels = table.column("label").cast(pa.int64()).fill_null(-1).to_numpy()
+    return Digits(images, cast("NDArray[np.int64]", labels), tuple(table.column("id").to_pylist()))

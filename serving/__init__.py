@@ -1,0 +1,1 @@
+"""The service that answers: a Bento, its routes and the page."""
