@@ -1,0 +1,148 @@
+"""Export of a recognizer to ONNX, in fp32 or with INT8 weights, as one small graph from pixels to probabilities."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from inkloop.model import Recognizer
+from inkloop.quantization import quantize_rows
+from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading
+
+OPSET = 17
+CONTRIB_DOMAIN = "com.microsoft"  # ONNX Runtime's own operators: DynamicQuantizeLSTM
+
+Array = NDArray[np.generic]
+
+
+class Graph:
+    """ONNX nodes and constants as they are added, one after another."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: Array) -> str:
+        """Add a constant, return its name."""
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, op: str, *inputs: str, output: str = "", domain: str = "", **attributes: object) -> str:
+        """Add a node with one output, return the output's name."""
+        output = output or f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [output], domain=domain, **attributes))
+        return output
+
+    def ints(self, *values: int) -> str:
+        """Add an int64 vector constant."""
+        return self.constant(np.array(values, np.int64))
+
+    def dense(self, x: str, layer: nn.Linear, int8: bool) -> str:
+        """x (batch, in) times the layer's weights, plus its bias."""
+        if int8:
+            levels, scales = quantize_rows(layer.weight.detach())
+            stored = (self.constant(levels.numpy().T), self.constant(scales.numpy()))
+            weight = self.add("DequantizeLinear", *stored, axis=1)
+        else:
+            weight = self.constant(layer.weight.detach().numpy().T)
+        product = self.add("MatMul", x, weight)
+        return product if layer.bias is None else self.add("Add", product, self.constant(layer.bias.detach().numpy()))
+
+    def bilstm(self, sequence: str, lstm: nn.LSTM, int8: bool) -> str:
+        """sequence (steps, batch, in) to states (steps, 2, batch, hidden)."""
+        weights = {name: parameter.detach() for name, parameter in lstm.named_parameters()}
+        ends = ("l0", "l0_reverse")
+        w_ih = [reorder_gates(weights[f"weight_ih_{end}"]) for end in ends]
+        w_hh = [reorder_gates(weights[f"weight_hh_{end}"]) for end in ends]
+        biases = [reorder_gates(weights[f"{bias}_{end}"]) for end in ends for bias in ("bias_ih", "bias_hh")]
+        bias = self.constant(torch.cat(biases).view(2, -1).numpy())
+        shape: dict[str, object] = {"hidden_size": lstm.hidden_size, "direction": "bidirectional"}
+        if not int8:
+            stacked = [self.constant(torch.stack(w).numpy()) for w in (w_ih, w_hh)]
+            return self.add("LSTM", sequence, *stacked, bias, **shape)
+        stored, scaling = [], []
+        for matrices in (w_ih, w_hh):
+            quantized = [quantize_rows(matrix) for matrix in matrices]
+            scales = torch.stack([scale for _, scale in quantized]).numpy()
+            stored.append(self.constant(torch.stack([levels.T for levels, _ in quantized]).numpy()))
+            scaling += [self.constant(scales), self.constant(np.zeros(scales.shape, np.int8))]
+        absent = ("", "", "", "")  # sequence_lens, initial_h, initial_c, P
+        inputs = (sequence, *stored, bias, *absent, *scaling)
+        return self.add("DynamicQuantizeLSTM", *inputs, domain=CONTRIB_DOMAIN, **shape)
+
+
+def reorder_gates(weight: torch.Tensor) -> torch.Tensor:
+    """Rows from PyTorch's order of gates (input, forget, cell, output) to ONNX's (input, output, forget, cell)."""
+    i, f, g, o = weight.chunk(4)
+    return torch.cat([i, o, f, g])
+
+
+def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
+    """Normalized pixels (batch, frame, frame) to the reading's sequence (steps, batch, features); see `readings.read`."""
+    tile_height, tile_width = reading.tile(frame)
+    down, across = -(-frame // tile_height), -(-frame // tile_width)
+    if down * tile_height > frame or across * tile_width > frame:
+        edges = graph.ints(0, 0, 0, 0, down * tile_height - frame, across * tile_width - frame)
+        pixels = graph.add("Pad", pixels, edges, graph.constant(np.array(BACKGROUND, np.float32)))
+    tiles = graph.add("Reshape", pixels, graph.ints(-1, down, tile_height, across, tile_width))
+    order = [1, 3, 0, 4, 2] if reading.kind == "columns" else [1, 3, 0, 2, 4]
+    laid_out = graph.add("Transpose", tiles, perm=order)
+    return graph.add("Reshape", laid_out, graph.ints(down * across, -1, tile_height * tile_width))
+
+
+def _attend(graph: Graph, states: str, model: Recognizer, place: int, name: str, int8: bool) -> tuple[str, str]:
+    """Attention over states (steps, 2, batch, hidden). Returns the projected context and the name of the weights."""
+    reader = model.readers[place]
+    features = 2 * model.settings.hidden_size
+    by_step = graph.add("Transpose", states, perm=[2, 0, 1, 3])  # batch, steps, 2, hidden
+    flat = graph.add("Reshape", by_step, graph.ints(0, 0, features))
+    keys = graph.add("Tanh", graph.dense(flat, reader.attention.key, int8))
+    scores = graph.add("Squeeze", graph.dense(keys, reader.attention.query, int8=False), graph.ints(2))
+    weights = graph.add("Softmax", scores, axis=1, output=f"attention_{name}")
+    row = graph.add("Unsqueeze", weights, graph.ints(1))
+    context = graph.add("Squeeze", graph.add("MatMul", row, flat), graph.ints(1))
+    return graph.dense(context, reader.project, int8), weights
+
+
+def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
+    """The ONNX model: `images` uint8 (n, frame, frame) in; `probabilities` float (n, 10) and `attention_READING` out.
+
+    With int8, recurrent matrices run in ONNX Runtime's DynamicQuantizeLSTM and dense ones are stored as INT8 and
+    widened when the model is loaded; biases and the attention's query stay fp32.
+    """
+    graph, settings = Graph(), model.settings
+    floats = graph.add("Cast", "images", to=TensorProto.FLOAT)
+    scale, shift = np.float32(1 / 255 / PIXEL_STD), np.float32(-PIXEL_MEAN / PIXEL_STD)
+    scaled = graph.add("Mul", floats, graph.constant(np.array(scale)))
+    pixels = graph.add("Add", scaled, graph.constant(np.array(shift)))
+    views, outputs = [], [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 10])]
+    for place, reading in enumerate(settings.readings):
+        sequence = _sequence(graph, pixels, reading, settings.frame)
+        states = graph.bilstm(sequence, model.readers[place].lstm, int8)
+        view, weights = _attend(graph, states, model, place, reading.name, int8)
+        views.append(view)
+        outputs.append(helper.make_tensor_value_info(weights, TensorProto.FLOAT, ["n", "steps_" + reading.name]))
+    joined = graph.add("Concat", *views, axis=1) if len(views) > 1 else views[0]
+    gate = graph.add("Softmax", graph.dense(joined, model.gate, int8), axis=1)
+    stacked = graph.add("Reshape", joined, graph.ints(-1, len(views), settings.fc_size))
+    merged = graph.add("Squeeze", graph.add("MatMul", graph.add("Unsqueeze", gate, graph.ints(1)), stacked), graph.ints(1))
+    logits = graph.dense(graph.add("Relu", merged), model.head, int8)
+    graph.add("Softmax", logits, axis=1, output="probabilities")
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", settings.frame, settings.frame])
+    proto = helper.make_graph(graph.nodes, "inkloop", [images], outputs, graph.constants)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB_DOMAIN, 1)]
+    return helper.make_model(proto, opset_imports=opsets, ir_version=8, producer_name="inkloop")
+
+
+def export(model: Recognizer, path: Path, int8: bool = False) -> int:
+    """Write the ONNX model, whole or not at all. Returns its size in bytes."""
+    model = model.cpu().eval()
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_bytes(build(model, int8).SerializeToString())
+    unfinished.rename(path)
+    return path.stat().st_size

@@ -1,0 +1,41 @@
+"""The runtime: answers from a model directory with ONNX Runtime, without torch."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from inkloop import artifacts
+
+ATTENTION_PREFIX = "attention_"
+
+
+class Recognizer:
+    """A loaded model: one session, one thread, safe to call from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the model directory. Raises UserError if the folder holds no model."""
+        self.info = artifacts.info(folder)
+        self.digest = artifacts.digest(folder)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        path = str(folder / artifacts.ONNX_NAME)
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._attention = [o.name for o in self._session.get_outputs() if o.name.startswith(ATTENTION_PREFIX)]
+
+    @property
+    def version(self) -> str:
+        """The start of the model directory's digest."""
+        return self.digest[:12]
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """images: uint8 (n, 28, 28), white ink on black. Returns float32 (n, 10), rows sum to 1."""
+        answer: NDArray[np.float32] = self._session.run(["probabilities"], {"images": images})[0]
+        return answer
+
+    def attention(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Where each reading looked: for every reading's name, float32 (n, steps), rows sum to 1."""
+        weights = self._session.run(self._attention, {"images": images})
+        return {name.removeprefix(ATTENTION_PREFIX): value for name, value in zip(self._attention, weights, strict=True)}
