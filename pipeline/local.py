@@ -1,0 +1,193 @@
+"""Runs a graph on this machine by kfp's own local runner: cached by content, resumable, one run at a time, quiet."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from kfp import local
+from kfp.dsl.base_component import BaseComponent
+from kfp.local import cache as kfp_cache
+from kfp.local.graph_utils import topological_sort_tasks
+from rich.console import Console
+
+from inkloop.errors import UserError
+from pipeline import guard
+from pipeline.cache import ContentCache, Values, sweep
+from pipeline.log import Log
+from pipeline.progress import Progress, remembered
+
+# What a step may know of the caller's environment: where programs and certificates are, and how to reach Ray and S3.
+# On a cluster it would not see the rest either.
+PASSED_ON = ("PATH", "HOME", "USER", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE")
+PASSED_ON_BY_PREFIX = ("AWS_", "RAY_", "LC_", "INKLOOP_")
+# A worker is one thread: two of them share a core far worse than one keeps it.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class StepFailed(Exception):
+    """A step ended by something the user cannot mend; says which, how, and where its log is."""
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """How one step of a run went: seconds it ran (0 if cached), and its outputs by name."""
+
+    name: str
+    seconds: float
+    cached: bool
+    outputs: Values
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its steps in order and its wall time."""
+
+    steps: tuple[StepRun, ...]
+    wall_s: float
+
+    def output(self, step: str, name: str) -> Path:
+        """Where an output artifact of a step lies."""
+        return next(Path(run.outputs[name].path) for run in self.steps if run.name == step)
+
+
+def always_stands(step: str, inputs: Values, outputs: Values) -> bool:
+    """No result depends on anything beside code, parameters and artifacts."""
+    return True
+
+
+def run(
+    graph: BaseComponent,
+    arguments: Mapping[str, Any],
+    folder: Path,
+    console: Console,
+    profile: str = "default",
+    expected_s: Mapping[str, float] | None = None,
+    stands: Callable[[str, Values, Values], bool] = always_stands,
+) -> Run:
+    """Run the graph; artifacts, cache and log go to the folder (`runs/`, `cache/`, `latest/`).
+
+    expected_s: seconds a step takes, where no earlier run of the profile has measured it; `stands`: see `ContentCache`.
+    Raises UserError if a step found a mistake of the user's or another run is going on here, StepFailed for the rest.
+    """
+    folder = folder.absolute()
+    latest, timings = folder / "latest", folder / "timings.json"
+    with _alone(folder), Log(_emptied(latest) / "run.log") as log:
+        sweep(folder / "cache", folder / "runs")
+        known = json.loads(timings.read_text()) if timings.exists() else {}
+        titles = _titles(graph)
+        progress = Progress(titles, {**(expected_s or {}), **known.get(profile, {})}, console, lambda: log.last_line)
+        observer = _Recorder(progress, log, latest)
+        start = time.monotonic()
+        try:
+            with progress, _surroundings(folder), contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                _run_by_kfp(graph, arguments, folder, ContentCache(folder / "cache", observer, stands))
+        except BaseException as error:
+            failed = progress.failed()
+            if failed is None or not isinstance(error, Exception):
+                raise
+            if (said := log.user_error()) is not None:
+                raise UserError(said) from error
+            ending = "\n".join(log.tail(20))
+            raise StepFailed(f"The step {failed.name} failed:\n{ending}\nThe whole log: {log.path}") from error
+        finally:
+            known[profile] = {**known.get(profile, {}), **remembered(list(progress.steps.values()))}
+            write_atomically(timings, json.dumps(known, indent=1))
+        return Run(tuple(observer.steps), time.monotonic() - start)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text)
+    unfinished.replace(path)
+
+
+class _Recorder:
+    """Passes a run's events on to the progress, records them, and links each step's outputs at `latest/STEP`."""
+
+    def __init__(self, progress: Progress, log: Log, latest: Path) -> None:
+        self.steps: list[StepRun] = []
+        self._progress, self._log, self._latest = progress, log, latest
+
+    def started(self, step: str) -> None:
+        self._log.forget()
+        self._progress.started(step)
+
+    def finished(self, step: str, seconds: float, cached: bool, outputs: Values) -> None:
+        self.steps.append(StepRun(step, seconds, cached, outputs))
+        places = [Path(output.path).parent for output in outputs.values() if hasattr(output, "path")]
+        if places:
+            (self._latest / step).symlink_to(os.path.relpath(places[0], self._latest))
+        self._progress.finished(step, seconds, cached, outputs)
+
+
+def _run_by_kfp(graph: BaseComponent, arguments: Mapping[str, Any], folder: Path, cache: ContentCache) -> None:
+    runner = local.SubprocessRunner(use_venv=False)
+    root = folder / "runs"
+    local.init(runner=runner, pipeline_root=str(root), enable_caching=True, cache_root=cache.cache_root)
+    # kfp makes its cache on first use and offers no other way to bring one's own.
+    kfp_cache._cache_singleton, kfp_cache._cache_singleton_root = cache, cache.cache_root
+    graph(**arguments)
+
+
+def _titles(graph: BaseComponent) -> dict[str, str]:
+    tasks = graph.pipeline_spec.root.dag.tasks
+    in_order = (tasks[name] for name in reversed(topological_sort_tasks(tasks)))
+    return {task.component_ref.name.removeprefix("comp-"): task.task_info.name for task in in_order}
+
+
+def _emptied(latest: Path) -> Path:
+    shutil.rmtree(latest, ignore_errors=True)
+    latest.mkdir(parents=True)
+    return latest
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process ends, however
+        except BlockingIOError:
+            lock.seek(0)
+            raise UserError(f"{folder}: process {lock.read()} runs a pipeline here. Wait for it, or stop it.") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _surroundings(folder: Path) -> Iterator[None]:
+    """Let steps start in an empty scratch folder, in a clean environment, and see to it that none outlives this run."""
+    # One place for each folder, short enough for Ray's sockets, so that the next run clears up after a killed one.
+    scratch = Path(tempfile.gettempdir()) / f"inkloop-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(mode=0o700)
+    before, mark = dict(os.environ), uuid4().hex
+    passed_on = {k: v for k, v in before.items() if k in PASSED_ON or k.startswith(PASSED_ON_BY_PREFIX)}
+    end_of_run = [sys.executable, "-m", "pipeline.guard", mark]
+    watcher = subprocess.Popen(end_of_run, stdin=subprocess.PIPE, start_new_session=True)
+    ours = {**ONE_THREAD, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1", guard.MARK: mark}
+    try:
+        with contextlib.chdir(scratch):
+            os.environ.clear()
+            os.environ.update({**passed_on, **ours})
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        watcher.communicate()
+        shutil.rmtree(scratch, ignore_errors=True)

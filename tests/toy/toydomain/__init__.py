@@ -1,0 +1,1 @@
+"""The domain of a small product, to try the runner on."""

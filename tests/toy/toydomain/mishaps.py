@@ -1,0 +1,33 @@
+"""What can go wrong in a step, on demand."""
+
+import os
+import time
+from pathlib import Path
+
+from inkloop.errors import UserError
+
+
+class Refused(UserError):
+    """A mistake of the user's, of a kind of its own."""
+
+
+def perhaps_hang(step: str) -> None:
+    """Wait for ever in the step that INKLOOP_TOY_HANG names, and leave this process's id in INKLOOP_TOY_PID."""
+    if os.environ.get("INKLOOP_TOY_HANG") == step:
+        unfinished = Path(os.environ["INKLOOP_TOY_PID"] + ".unfinished")
+        unfinished.write_text(str(os.getpid()))
+        unfinished.rename(os.environ["INKLOOP_TOY_PID"])
+        time.sleep(600)
+
+
+def perhaps_fail(how: str) -> None:
+    """Raise what `how` asks for."""
+    if how == "mendable":
+        raise UserError("digits.txt: 'seven' is not a number.\n  row 3\n  row 9\nWrite it in figures.")
+    if how == "wrapped":
+        try:
+            raise UserError("not this one")
+        except UserError as error:
+            raise RuntimeError("the disk is on fire") from error
+    if how == "crash":
+        raise RuntimeError("the disk is on fire")
