@@ -130,7 +130,9 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
     joined = graph.add("Concat", *views, axis=1) if len(views) > 1 else views[0]
     gate = graph.add("Softmax", graph.dense(joined, model.gate, int8), axis=1)
     stacked = graph.add("Reshape", joined, graph.ints(-1, len(views), settings.fc_size))
-    merged = graph.add("Squeeze", graph.add("MatMul", graph.add("Unsqueeze", gate, graph.ints(1)), stacked), graph.ints(1))
+    merged = graph.add(
+        "Squeeze", graph.add("MatMul", graph.add("Unsqueeze", gate, graph.ints(1)), stacked), graph.ints(1)
+    )
     logits = graph.dense(graph.add("Relu", merged), model.head, int8)
     graph.add("Softmax", logits, axis=1, output="probabilities")
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", settings.frame, settings.frame])

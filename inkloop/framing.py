@@ -30,7 +30,7 @@ def frame(picture: Grey) -> Grey:
     """Bring a picture of one digit, dark on light or light on dark, into the model's frame.
 
     picture: uint8 (height, width), at least 1 x 1. Returns uint8 (28, 28), white ink on black. A picture already framed
-    comes back as it was. Where the digit lies in the picture, and which of ink and paper is the darker, does not matter.
+    comes back as it was. Where in the picture the digit lies, and which of ink and paper is darker, does not matter.
     Raises UserError if the picture is blank.
     """
     picture = shrink(picture, WORKING_SIZE)
@@ -67,8 +67,8 @@ def drawn_ink(picture: Grey) -> Ink:
 
 def photographed_ink(picture: Grey) -> Ink:
     """Ink without shadows, noise and specks, 0..255; 0 = paper."""
-    difference = picture.astype(np.float32) - paper_of(picture)
-    noise = 1.4826 * float(np.median(np.abs(difference - np.median(difference))))
+    difference = beyond_paper(picture)
+    noise = 1.4826 * float(np.median(np.abs(picture - ndimage.gaussian_filter(picture.astype(np.float32), 2))))
     smooth = ndimage.gaussian_filter(difference, 0.7)
     ink = difference if smooth.max() >= -smooth.min() else -difference
     peak = float(max(smooth.max(), -smooth.min()))
@@ -81,13 +81,22 @@ def photographed_ink(picture: Grey) -> Ink:
     return without_specks(ink)
 
 
-def paper_of(picture: Grey) -> Ink:
-    """The picture as it would be without ink: a median wider than any stroke, which keeps a shadow's edge."""
+def beyond_paper(picture: Grey) -> Ink:
+    """How far each pixel is from what the paper is around it: negative where darker, 0 within the paper's own range.
+
+    The paper is a median wider than any stroke. Its range near the pixel, not its value there, is what counts, so the
+    edge of a shadow is paper too.
+    """
     small = shrink(picture, PAPER_SIZE)
     window = max(3, int(0.6 * max(small.shape)) | 1)
     paper = ndimage.median_filter(small, size=window, mode="nearest").astype(np.float32)
     height, width = picture.shape
-    return np.asarray(Image.fromarray(paper).resize((width, height), Image.Resampling.BILINEAR))
+    darkest, lightest = (
+        np.asarray(Image.fromarray(bound).resize((width, height), Image.Resampling.BILINEAR))
+        for bound in (ndimage.minimum_filter(paper, 5), ndimage.maximum_filter(paper, 5))
+    )
+    grey = picture.astype(np.float32)
+    return grey - grey.clip(darkest, lightest)
 
 
 def without_specks(ink: Ink) -> Ink:
@@ -107,7 +116,7 @@ def crop(ink: Ink) -> Ink:
 
 
 def fit(ink: Ink) -> Ink:
-    """Scale a cut-out digit so that its longer side is 20 pixels, keeping its proportions; ink stays as strong and no thinner than a pen's."""
+    """Scale a cut-out digit so that its longer side is 20 pixels, in proportion; its strokes get no thinner than a pen's."""
     height, width = ink.shape
     scale = BOX / max(height, width)
     if scale == 1:

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from inkloop.errors import UserError
 
@@ -24,7 +24,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
             return grey(ImageOps.exif_transpose(image))
     except UserError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise UserError(f"not a readable picture: its {len(data)} bytes are neither a PNG nor a JPEG.") from None
     except Image.DecompressionBombError:
         raise UserError(f"too large a picture: more than {max_pixels:,} pixels. Send a smaller one.") from None

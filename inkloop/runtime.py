@@ -38,4 +38,6 @@ class Recognizer:
     def attention(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Where each reading looked: for every reading's name, float32 (n, steps), rows sum to 1."""
         weights = self._session.run(self._attention, {"images": images})
-        return {name.removeprefix(ATTENTION_PREFIX): value for name, value in zip(self._attention, weights, strict=True)}
+        return {
+            name.removeprefix(ATTENTION_PREFIX): value for name, value in zip(self._attention, weights, strict=True)
+        }

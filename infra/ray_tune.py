@@ -1,0 +1,113 @@
+"""Hyperparameter search on Ray Tune: Optuna proposes, ASHA stops what lags behind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from infra.ray_session import ray_session
+from inkloop.augmentation import AugmentationSettings
+from inkloop.digits import Digits
+from inkloop.model import ModelSettings, Recognizer
+from inkloop.search import Range, Trial, TuningSettings, with_choice
+from inkloop.training import EpochResult, TrainingSettings, TrainingState, fit
+
+METRIC = "validation_accuracy"
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all trials share."""
+
+    model: ModelSettings
+    training: TrainingSettings
+    augmentation: AugmentationSettings
+    seed: int
+
+
+def _trial(choice: dict[str, Any], base: Base, epochs: int, digits: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    train, validation = (
+        Digits(images.copy(), labels.copy(), ids) for images, labels, ids in (digits["train"], digits["validation"])
+    )
+    torch.manual_seed(base.seed)
+    best = 0.0
+
+    def report(_: Recognizer, result: EpochResult, __: TrainingState) -> None:
+        nonlocal best
+        best = max(best, result.validation_accuracy)
+        tune.report({METRIC: result.validation_accuracy, "best": best, "epochs": result.epoch + 1})
+
+    settings = with_choice(base.training, choice, epochs)
+    fit(Recognizer(base.model), train, validation, settings, base.augmentation, base.seed, on_epoch=report)
+
+
+def _suggest(space: dict[str, Range | tuple[int, ...]]) -> dict[str, Any]:
+    distributions = optuna.distributions
+    return {
+        name: distributions.FloatDistribution(part.low, part.high, log=part.log)
+        if isinstance(part, Range)
+        else distributions.CategoricalDistribution(part)
+        for name, part in space.items()
+    }
+
+
+def search(
+    base: Base,
+    train: Digits,
+    validation: Digits,
+    settings: TuningSettings,
+    storage: Path,
+    say: Callable[[str], None] = print,
+) -> list[Trial]:
+    """Run the trials on the Ray at `RAY_ADDRESS` or one started here; best first.
+
+    The first trial is the base's own settings, so the search never ends with worse than these. Which trials ASHA stops
+    depends on their timing: run one trial at a time (one CPU) where the search itself must repeat.
+    """
+    own = {
+        "learning_rate": base.training.learning_rate,
+        "weight_decay": base.training.weight_decay,
+        "label_smoothing": base.training.loss.label_smoothing,
+        "batch_size": base.training.batch_size,
+    }
+    with ray_session() as cpus:
+        digits = {
+            "train": (train.images, train.labels, train.ids),
+            "validation": (validation.images, validation.labels, validation.ids),
+        }
+        trainable = tune.with_parameters(_trial, base=base, epochs=settings.epochs, digits=digits)
+        say(f"{settings.trials} trials, {cpus} at a time")
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": 1}),
+            tune_config=tune.TuneConfig(
+                search_alg=OptunaSearch(
+                    _suggest(settings.space()), METRIC, "max", points_to_evaluate=[own], seed=base.seed
+                ),
+                scheduler=ASHAScheduler(
+                    time_attr="epochs",
+                    metric=METRIC,
+                    mode="max",
+                    max_t=settings.epochs,
+                    grace_period=settings.grace_epochs,
+                    reduction_factor=settings.reduction_factor,
+                ),
+                num_samples=settings.trials,
+                max_concurrent_trials=cpus,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(name="tuning", storage_path=str(storage.resolve()), verbose=0),
+        )
+        results = tuner.fit()
+    trials = [
+        Trial(dict(result.config or {}), int(result.metrics["epochs"]), float(result.metrics["best"]))
+        for result in results
+        if result.metrics and "best" in result.metrics
+    ]
+    return sorted(trials, key=lambda trial: -trial.validation_accuracy)

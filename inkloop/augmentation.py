@@ -1,0 +1,84 @@
+"""Augmentation: a batch of digits deformed as other hands and other paper would have it, in one resampling."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inkloop.settings import Settings
+
+
+class AugmentationSettings(Settings):
+    """How far digits are deformed; 0 switches a part off. Pixel-level parts touch `pixel_share` of the digits each."""
+
+    rotation_deg: float = 15.0  # either way
+    scale: float = 0.1  # 0.9 .. 1.1
+    shear: float = 0.1  # slant either way, columns per row
+    shift_px: float = 2.0
+    elastic_px: float = 2.0  # height of the waves
+    elastic_waves: int = 4  # control points a side
+    noise: float = 0.05  # Gaussian, of full ink
+    salt_and_pepper: float = 0.02  # share of pixels
+    paper: float = 0.15  # strength of a paper texture, of full ink
+    watermark: float = 0.15  # strength of lines printed across the paper, of full ink
+    pixel_share: float = 0.0  # share of digits that get each of the four above
+
+
+def deform(images: Tensor, settings: AugmentationSettings, random: torch.Generator) -> Tensor:
+    """Deform a batch. images: float (batch, height, width), ink 0..255 on 0. Returns the same shape and range.
+
+    Rotation, scale, shear, shift and elastic waves (Simard 2003) are folded into one displacement field and one
+    bilinear resampling. The same generator state gives the same result on one machine.
+    """
+    warped = F.grid_sample(
+        images[:, None], _grid(images, settings, random), mode="bilinear", padding_mode="zeros", align_corners=False
+    )[:, 0]
+    if settings.pixel_share > 0:
+        warped = _soil(warped, settings, random)
+    return warped
+
+
+def _uniform(shape: tuple[int, ...], random: torch.Generator, limit: float) -> Tensor:
+    return (torch.rand(shape, generator=random, device=random.device) * 2 - 1) * limit
+
+
+def _grid(images: Tensor, settings: AugmentationSettings, random: torch.Generator) -> Tensor:
+    """Where each output pixel is taken from, in -1..1: (batch, height, width, 2), x first."""
+    batch, height, width = images.shape
+    angle = _uniform((batch,), random, math.radians(settings.rotation_deg))
+    zoom = 1 + _uniform((batch, 2), random, settings.scale)
+    shear = _uniform((batch,), random, settings.shear)
+    shift = _uniform((batch, 2), random, 2 * settings.shift_px / width)
+    cos, sin = angle.cos(), angle.sin()
+    x_row = torch.stack([cos / zoom[:, 0], (shear - sin) / zoom[:, 0], shift[:, 0]], 1)
+    y_row = torch.stack([sin / zoom[:, 1], cos / zoom[:, 1], shift[:, 1]], 1)
+    grid = F.affine_grid(torch.stack([x_row, y_row], 1), [batch, 1, height, width], align_corners=False)
+    if settings.elastic_px > 0:
+        knots = (batch, 2, settings.elastic_waves, settings.elastic_waves)
+        waves = _uniform(knots, random, 2 * settings.elastic_px / width)
+        grid = grid + F.interpolate(waves, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    return grid
+
+
+def _soil(images: Tensor, settings: AugmentationSettings, random: torch.Generator) -> Tensor:
+    """Add paper, watermarks, noise, salt and pepper, each to its share of the digits."""
+    batch, height, width = images.shape
+
+    def chosen() -> Tensor:
+        return torch.rand((batch, 1, 1), generator=random, device=random.device) < settings.pixel_share
+
+    fibers = torch.rand((batch, 1, 7, 7), generator=random, device=random.device)
+    paper = F.interpolate(fibers, (height, width), mode="bilinear", align_corners=True)[:, 0]
+    images = torch.where(chosen(), images.maximum(paper * settings.paper * 255), images)
+    direction = _uniform((batch, 1, 1), random, math.pi)
+    down = torch.arange(height, device=images.device)[None, :, None]
+    across = torch.arange(width, device=images.device)[None, None, :]
+    lines = ((down * direction.sin() + across * direction.cos()) * (2 * math.pi / 7)).sin().clamp(min=0)
+    images = torch.where(chosen(), images.maximum(lines * settings.watermark * 255), images)
+    noise = torch.randn(images.shape, generator=random, device=random.device) * settings.noise * 255
+    images = torch.where(chosen(), images + noise, images)
+    grains = torch.rand(images.shape, generator=random, device=random.device)
+    grains = torch.where(chosen(), grains, 0.5)
+    half = settings.salt_and_pepper / 2
+    return torch.where(grains < half, 0.0, torch.where(grains > 1 - half, 255.0, images)).clamp(0, 255)

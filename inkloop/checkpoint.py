@@ -1,0 +1,36 @@
+"""A model directory written from and read into torch."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from inkloop import artifacts
+from inkloop.artifacts import Kind, ModelInfo
+from inkloop.export import export
+from inkloop.model import ModelSettings, Recognizer, count_parameters
+
+
+def save(model: Recognizer, folder: Path, kind: Kind, metrics: dict[str, float], lineage: dict[str, str]) -> ModelInfo:
+    """Write the model directory: ONNX (INT8 if that is its kind), weights, and `model.json` last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size_bytes = export(model, folder / artifacts.ONNX_NAME, int8=kind == "int8")
+    unfinished = folder / f"{artifacts.WEIGHTS_NAME}.unfinished"
+    save_file(model.state_dict(), unfinished)
+    unfinished.rename(folder / artifacts.WEIGHTS_NAME)
+    info = ModelInfo(
+        kind=kind,
+        architecture=model.settings.model_dump(mode="json"),
+        parameters=count_parameters(model),
+        size_bytes=size_bytes,
+        metrics=metrics,
+        lineage=lineage,
+    )
+    artifacts.write_info(folder, info)
+    return info
+
+
+def load(folder: Path) -> Recognizer:
+    """The torch model of a model directory, ready to train on. Raises UserError if the folder holds no model."""
+    model = Recognizer(ModelSettings.model_validate(artifacts.info(folder).architecture))
+    model.load_state_dict(load_file(folder / artifacts.WEIGHTS_NAME))
+    return model

@@ -1,0 +1,32 @@
+"""Quantization-aware training: the last epochs are trained with weights rounded as INT8 will round them."""
+
+from inkloop.augmentation import AugmentationSettings
+from inkloop.digits import Digits
+from inkloop.distillation import TeachingSettings, prepare
+from inkloop.model import Recognizer
+from inkloop.quantization import rounded_weights
+from inkloop.settings import Settings
+from inkloop.training import OnEpoch, TrainingSettings, TrainingState, fit
+
+
+class QuantizationSettings(Settings):
+    """How long a model is trained in rounded weights."""
+
+    training: TrainingSettings = TrainingSettings(epochs=2, learning_rate=1e-3, warmup_share=0.1)
+    teaching: TeachingSettings = TeachingSettings()
+
+
+def train_quantized(
+    teacher: Recognizer,
+    model: Recognizer,
+    train: Digits,
+    validation: Digits,
+    augmentation: AugmentationSettings,
+    settings: QuantizationSettings,
+    seed: int,
+    on_epoch: OnEpoch | None = None,
+) -> TrainingState:
+    """Train the model on in rounded weights, in place; it ends with the exact weights whose rounding was best."""
+    lessons, loss = prepare(teacher, train, augmentation, settings.teaching, seed)
+    settings_and_seed = (settings.training, None, seed)
+    return fit(model, lessons, validation, *settings_and_seed, loss=loss, weights=rounded_weights, on_epoch=on_epoch)

@@ -1,0 +1,82 @@
+"""The search space of the tuner and what a trial is; the search itself is Ray Tune's."""
+
+from dataclasses import dataclass
+
+from inkloop.model import ModelSettings
+from inkloop.preview import PAGE
+from inkloop.settings import Settings
+from inkloop.training import TrainingSettings
+
+
+class TeacherSettings(Settings):
+    """The teacher: its shape, how it is trained before tuning has its say, and by how many workers."""
+
+    model: ModelSettings = ModelSettings(hidden_size=96)
+    training: TrainingSettings = TrainingSettings()
+    workers: int = 0  # 0 = one for each GPU, or else CPU, that Ray has
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial that was run: its choices, epochs trained, and best validation accuracy, 0..1."""
+
+    choice: dict[str, float]
+    epochs: int
+    validation_accuracy: float
+
+
+class Range(Settings):
+    """A range of one number; on a logarithmic scale if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+class TuningSettings(Settings):
+    """What is tried, how often, and on how much."""
+
+    trials: int = 8
+    epochs: int = 3  # a trial's, at most
+    images: int = 6_000  # training digits a trial sees an epoch
+    validation_images: int = 2_000
+    grace_epochs: int = 1  # before a trial may be stopped
+    reduction_factor: int = 2  # ASHA lets one in so many go on
+    learning_rate: Range = Range(low=1e-3, high=1e-2, log=True)
+    weight_decay: Range = Range(low=1e-5, high=1e-2, log=True)
+    label_smoothing: Range = Range(low=0.0, high=0.1)
+    batch_size: tuple[int, ...] = (64, 128, 256)
+
+    def space(self) -> dict[str, Range | tuple[int, ...]]:
+        """What varies, by the trial's keys."""
+        return {
+            name: getattr(self, name) for name in ("learning_rate", "weight_decay", "label_smoothing", "batch_size")
+        }
+
+
+def with_choice(base: TrainingSettings, choice: dict[str, float], epochs: int | None = None) -> TrainingSettings:
+    """The training settings with a trial's choices put in."""
+    loss = base.loss.model_copy(update={"label_smoothing": choice["label_smoothing"]})
+    changes = {name: value for name, value in choice.items() if name != "label_smoothing"} | {"loss": loss}
+    if epochs is not None:
+        changes["epochs"] = epochs
+    return base.model_copy(update=changes)
+
+
+def trials_page(trials: list[Trial]) -> str:
+    """The trials as an HTML page, best first."""
+    names = list(trials[0].choice)
+    head = "".join(f"<th>{name}</th>" for name in ["validation accuracy", "epochs", *names])
+    rows = [
+        "".join(
+            f"<td>{value}</td>"
+            for value in (
+                f"{trial.validation_accuracy:.2%}",
+                trial.epochs,
+                *(f"{trial.choice[name]:.4g}" for name in names),
+            )
+        )
+        for trial in trials
+    ]
+    body = "".join(f"<tr>{row}</tr>" for row in [head, *rows])
+    return PAGE.format(title="Trials, best first", body=f"<table>{body}</table>")

@@ -1,0 +1,209 @@
+"""The training loop, one for teacher, student, pruned and quantized models; alone or data-parallel."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from inkloop.augmentation import AugmentationSettings, deform
+from inkloop.digits import Digits
+from inkloop.losses import LossSettings, classification_loss
+from inkloop.model import Answer, Recognizer, normalize
+from inkloop.settings import Settings
+
+
+class TrainingSettings(Settings):
+    """How a model is trained."""
+
+    epochs: int = 8
+    batch_size: int = 128  # over all workers
+    learning_rate: float = 4e-3
+    weight_decay: float = 5e-4
+    clip_norm: float = 1.0
+    schedule: Literal["one_cycle", "cosine", "cosine_restarts"] = "one_cycle"
+    restarts: int = 2  # cycles of cosine_restarts
+    warmup_share: float = 0.1  # of all steps
+    patience_epochs: int = 5  # early stopping, on validation accuracy
+    ema_decay: float = 0.0  # exponential moving average of the weights, used for the answers; 0 = off
+    loss: LossSettings = LossSettings()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's digits: ids into the training set int64 (n,), model input float (n, height, width), labels int64 (n,)."""
+
+    rows: Tensor
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch came to. Accuracy in 0..1."""
+
+    epoch: int  # from 0
+    epochs: int  # planned
+    train_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    seconds: float
+
+    def line(self) -> str:
+        """How it went, in one line for people."""
+        return (
+            f"epoch {self.epoch + 1} of {self.epochs}: loss {self.train_loss:.4f}, "
+            f"validation accuracy {self.validation_accuracy:.2%}, {self.seconds:.0f} s"
+        )
+
+
+@dataclass
+class TrainingState:
+    """All that a resumed run needs to go on as if it had never stopped; tensors and numbers only."""
+
+    epoch: int = 0  # the next one
+    model: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_accuracy: float = -1.0
+    best_epoch: int = -1
+    epochs: list[EpochResult] = field(default_factory=list)
+
+
+Loss = Callable[[Answer, Batch], Tensor]
+OnEpoch = Callable[[Recognizer, EpochResult, TrainingState], None]
+
+
+def label_loss(settings: LossSettings) -> Loss:
+    """The loss of learning from labels alone."""
+    return lambda answer, batch: classification_loss(answer.logits, batch.labels, settings)
+
+
+def learning_rate_factor(step: int, total_steps: int, settings: TrainingSettings) -> float:
+    """The schedule, as a factor in 0..1 of the peak learning rate: warm-up, then cosine annealing (Loshchilov 2017)."""
+    warmup_steps = max(1, round(settings.warmup_share * total_steps))
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if settings.schedule == "cosine_restarts":
+        cycle = math.ceil((total_steps - warmup_steps) / settings.restarts)
+        position = ((step - warmup_steps) % cycle) / cycle
+    else:
+        position = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    floor = 0.01 if settings.schedule == "cosine" else 0.0
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * position))
+
+
+@torch.no_grad()
+def logits(model: Recognizer, images: Tensor, batch_size: int = 1000) -> Tensor:
+    """The model's answers to uint8 images (n, height, width): float (n, 10), without dropout."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    answers = [model(normalize(part.to(device))).logits.cpu() for part in images.split(batch_size)]
+    model.train(was_training)
+    return torch.cat(answers)
+
+
+def accuracy(model: Recognizer, digits: Digits) -> float:
+    """Share of right answers, 0..1."""
+    right = logits(model, torch.from_numpy(digits.images)).argmax(1) == torch.from_numpy(digits.labels)
+    return right.float().mean().item()
+
+
+def fit(
+    model: Recognizer,
+    train: Digits,
+    validation: Digits,
+    settings: TrainingSettings,
+    augmentation: AugmentationSettings | None,
+    seed: int,
+    *,
+    loss: Loss | None = None,
+    weights: Callable[[nn.Module], AbstractContextManager[None]] = nullcontext,
+    on_epoch: OnEpoch | None = None,
+    state: TrainingState | None = None,
+    parallel: nn.Module | None = None,
+    rank: int = 0,
+    workers: int = 1,
+) -> TrainingState:
+    """Train the model, leave it with the weights that were best on the validation digits.
+
+    weights: a context in which weights are replaced for each forward and backward pass (quantization).
+    parallel: the model wrapped for data-parallel training, where this is worker `rank` of `workers`.
+    state: a state that `on_epoch` was given, to go on from. Same seed, settings and workers: same weights, bit for bit,
+    on one machine and one thread a worker.
+    """
+    loss = loss or label_loss(settings.loss)
+    state = state or TrainingState()
+    network = parallel or model
+    device = next(model.parameters()).device
+    images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    average = copy.deepcopy(model) if settings.ema_decay > 0 else model
+    if state.model:
+        model.load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+        if settings.ema_decay > 0:
+            average.load_state_dict(state.average)
+    steps_per_epoch = math.ceil(len(train) / settings.batch_size)
+    model.train()
+    for epoch in range(state.epoch, settings.epochs):
+        started, losses = time.perf_counter(), torch.zeros((), device=device)
+        # Seeded anew each epoch, so that a resumed run draws what an unbroken one would have drawn.
+        shuffle = torch.Generator().manual_seed(seed * 1000 + epoch)
+        random = torch.Generator().manual_seed((seed * 1000 + epoch) * 1000 + rank + 1)
+        torch.manual_seed((seed * 1000 + epoch) * 1000 + rank)  # dropout
+        for step, rows in enumerate(torch.randperm(len(train), generator=shuffle).split(settings.batch_size)):
+            factor = learning_rate_factor(epoch * steps_per_epoch + step, settings.epochs * steps_per_epoch, settings)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * factor
+            rows = rows[rank::workers] if len(rows) >= workers else rows
+            pixels = images[rows].float()
+            if augmentation is not None:
+                pixels = deform(pixels, augmentation, random)
+            batch = Batch(rows, normalize(pixels).to(device), labels[rows].to(device))
+            optimizer.zero_grad()
+            with weights(model), torch.autocast(device.type, enabled=device.type == "cuda"):
+                answer = network(batch.images)
+                value = loss(answer, batch)
+                value.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+            optimizer.step()
+            losses += value.detach()
+            if settings.ema_decay > 0:
+                # Early on the mean is over few steps, or it would remember the random start.
+                steps = epoch * steps_per_epoch + step
+                _average(average, model, min(settings.ema_decay, (1 + steps) / (10 + steps)))
+        with weights(average):
+            reached = accuracy(average, validation)
+        rate = settings.learning_rate * factor
+        result = EpochResult(
+            epoch, settings.epochs, losses.item() / steps_per_epoch, reached, rate, time.perf_counter() - started
+        )
+        state.epochs.append(result)
+        if reached >= state.best_accuracy:
+            state.best_accuracy, state.best_epoch = reached, epoch
+            state.best = {name: value.detach().clone() for name, value in average.state_dict().items()}
+        state.epoch = epoch + 1
+        state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
+        state.average = average.state_dict() if settings.ema_decay > 0 else {}
+        if on_epoch is not None:
+            on_epoch(model, result, state)
+        if epoch - state.best_epoch >= settings.patience_epochs:
+            break
+    model.load_state_dict(state.best)
+    return state
+
+
+@torch.no_grad()
+def _average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    for mean, value in zip(average.parameters(), model.parameters(), strict=True):
+        mean.lerp_(value, 1 - decay)
