@@ -18,7 +18,7 @@ CENTER = 14  # where MNIST has the center of mass, in pixels from the first row 
 
 WORKING_SIZE = 320  # pixels of the longer side: more adds time, not legibility
 PAPER_SIZE = 48  # pixels of the longer side on which uneven light is estimated
-MIN_CONTRAST = 24  # grey levels between ink and paper below which a picture counts as blank
+MIN_CONTRAST = 16  # grey levels between ink and paper below which a picture counts as blank
 MIN_STROKE = 1.7  # pixels in the frame: MNIST's pens are hardly ever thinner
 SPECK_SHARE = 0.03  # of the largest stroke's area: less is dust
 
