@@ -32,6 +32,13 @@ def champion(store: Store) -> Champion | None:
     return _pointer(store)[0]
 
 
+def reigning(store: Store) -> Champion:
+    """The champion now. Raises UserError before the first promotion."""
+    if (current := champion(store)) is None:
+        raise UserError(f"no champion in {store} yet: run `make pipeline-run` first.")
+    return current
+
+
 def promote(store: Store, digest: str, decision: dict[str, Any], expected: str | None) -> Champion:
     """Make the published model `digest` the champion, if the champion is still `expected` (None: there is none yet).
 

@@ -98,6 +98,9 @@ class FolderStore(Store):
         self._inside = self.root / ".store"  # unfinished files and the lock: on the same disk, outside every key
         self._inside.mkdir(parents=True, exist_ok=True)
 
+    def __str__(self) -> str:
+        return str(self.root)
+
     def put(self, key: str, content: bytes, if_match: str | None = None, if_none_match: bool = False) -> str:
         """See `Store.put`."""
         path = self.root / _checked(key)
@@ -150,6 +153,9 @@ class S3Store(Store):
         style = Config(s3={"addressing_style": "path"}) if custom else None
         self.s3 = boto3.Session().client("s3", config=style)  # a session of its own: clients are made on many threads
         self.bucket, self.prefix = bucket, prefix.strip("/")
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
 
     def put(self, key: str, content: bytes, if_match: str | None = None, if_none_match: bool = False) -> str:
         """See `Store.put`."""
