@@ -1,0 +1,78 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3.11
+PROFILE ?= default#   smoke (a minute), default (ten), full (hours), or a file of your own
+SOURCE ?=#            where the digits come from; empty: what the profile says
+STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
+KFP_HOST ?=#          http://host:port of Kubeflow Pipelines
+UV_VERSION := 0.13.9
+
+READY := .venv/.ready
+RUN := .venv/bin/python
+UV := .venv/bin/uv
+
+# uv does not read pip's settings: hand them over where they are set.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+endif
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX := $(PIP_INDEX_URL)
+endif
+ifdef PIP_CERT
+export SSL_CERT_FILE := $(PIP_CERT)
+endif
+
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve test test-slow check format golden lock clean
+
+help: ## list what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## install the locked packages into .venv (every other target does so by itself)
+
+$(READY): requirements.lock
+	@command -v $(PYTHON) > /dev/null || { echo "Python 3.11 is needed, and $(PYTHON) is not there. Install it, or name it: make setup PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(RUN) || $(PYTHON) -m venv .venv
+	@test -x $(UV) && $(UV) --version | grep -q ' $(UV_VERSION)' || $(RUN) -m pip install --quiet uv==$(UV_VERSION)
+	$(UV) pip install --quiet --python $(RUN) -r requirements.lock
+	$(UV) pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e .
+	@touch $@
+
+pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full SOURCE=... STORE=...)
+	@$(RUN) -m pipeline run --profile $(PROFILE) $(if $(SOURCE),--source $(SOURCE)) $(if $(STORE),--store $(STORE))
+
+pipeline-submit: $(READY) ## upload the pipeline to Kubeflow and start it (KFP_HOST=http://... PROFILE=... STORE=s3://...)
+	@$(RUN) -m pipeline submit --host "$(KFP_HOST)" --profile $(PROFILE) $(if $(SOURCE),--source $(SOURCE)) $(if $(STORE),--store $(STORE))
+
+pipeline-compile: $(READY) ## write the pipeline as Kubeflow's IR YAML to artifacts/pipeline.yaml
+	@$(RUN) -m pipeline compile artifacts/pipeline.yaml
+
+serve: $(READY) ## serve the champion on http://127.0.0.1:3000
+	@$(RUN) -m pipeline serve $(if $(STORE),--store $(STORE))
+
+test: $(READY) ## run the tests, but for those that take minutes
+	@$(RUN) -m pytest -m "not slow"
+
+test-slow: $(READY) ## run the tests that take minutes
+	@$(RUN) -m pytest -m slow --timeout=1800
+
+check: $(READY) ## lint, formatting, types, import contracts
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: $(READY) ## format the code and mend what the linter can mend
+	@.venv/bin/ruff check --fix-only
+	@.venv/bin/ruff format
+
+golden: $(READY) ## renew tests/golden/pipeline.yaml after a wanted change of the graph
+	@env -u INKLOOP_IMAGE $(RUN) -m pipeline compile tests/golden/pipeline.yaml
+
+lock: $(READY) ## resolve the packages of pyproject.toml anew into requirements.lock
+	@$(UV) pip compile --quiet --upgrade --no-annotate --no-header --python $(RUN) --extra dev pyproject.toml | sed 's/+cpu$$//' > requirements.lock.unfinished
+	@mv requirements.lock.unfinished requirements.lock
+
+clean: ## remove artifacts and caches; data, store and .venv stay
+	rm -rf artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
