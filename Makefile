@@ -69,9 +69,12 @@ format: $(READY) ## format the code and mend what the linter can mend
 golden: $(READY) ## renew tests/golden/pipeline.yaml after a wanted change of the graph
 	@env -u INKLOOP_IMAGE $(RUN) -m pipeline compile tests/golden/pipeline.yaml
 
-lock: $(READY) ## resolve the packages of pyproject.toml anew into requirements.lock
-	@$(UV) pip compile --quiet --upgrade --no-annotate --no-header --python $(RUN) --extra dev pyproject.toml | sed 's/+cpu$$//' > requirements.lock.unfinished
-	@mv requirements.lock.unfinished requirements.lock
+# CUDA's packages stay out of the lock: a PyTorch that needs them brings its own, the CPU build has none.
+lock: $(READY) ## bring requirements.lock up to pyproject.toml, keeping versions that still fit (remove it first to upgrade all)
+	@cp -f requirements.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
+	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra dev pyproject.toml -o .lock.unfinished
+	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' > requirements.lock
+	@rm .lock.unfinished
 
 clean: ## remove artifacts and caches; data, store and .venv stay
 	rm -rf artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
