@@ -1,5 +1,6 @@
 """A Ray to work on: the cluster at `RAY_ADDRESS`, or one started here and stopped again."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ def ray_session() -> Iterator[int]:
 
     environment = {"env_vars": PATIENCE | ONE_THREAD}
     if address := os.environ.get("RAY_ADDRESS"):
-        ray.init(address, runtime_env=environment, logging_level="ERROR")
+        ray.init(address, runtime_env=environment, logging_level=logging.ERROR)
     else:
         ray.init(
             "local",
@@ -29,7 +30,7 @@ def ray_session() -> Iterator[int]:
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             runtime_env=environment,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
         )
     try:
         yield int(ray.cluster_resources().get("CPU", 1))

@@ -45,7 +45,7 @@ def load_state(folder: Path) -> TrainingState:
     return TrainingState(**{**content, "epochs": [EpochResult(**epoch) for epoch in content["epochs"]]})
 
 
-def _digits(reference: ray.ObjectRef) -> Digits:
+def _digits(reference: ray.ObjectRef[Any]) -> Digits:
     images, labels, ids = ray.get(reference)
     return Digits(images.copy(), labels.copy(), ids)  # what lies in Ray's object store cannot be written, as torch asks
 
@@ -106,6 +106,7 @@ def fit_on_ray(
             ),
         )
         result = trainer.fit()
+        assert result.checkpoint is not None
         with result.checkpoint.as_directory() as folder:
             state = load_state(Path(folder))
             shutil.copytree(Path(folder) / LOGS_NAME, logs, dirs_exist_ok=True)

@@ -107,7 +107,7 @@ def search(
         results = tuner.fit()
     trials = [
         Trial(dict(result.config or {}), int(result.metrics["epochs"]), float(result.metrics["best"]))
-        for result in results
+        for result in (results[row] for row in range(len(results)))
         if result.metrics and "best" in result.metrics
     ]
     return sorted(trials, key=lambda trial: -trial.validation_accuracy)

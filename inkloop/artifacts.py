@@ -22,8 +22,8 @@ class ModelInfo(Settings):
     architecture: dict[str, Any]
     parameters: int
     size_bytes: int  # of model.onnx
-    metrics: dict[str, float] = {}
-    lineage: dict[str, str] = {}
+    metrics: dict[str, float]
+    lineage: dict[str, str]
 
 
 def info(folder: Path) -> ModelInfo:

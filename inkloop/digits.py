@@ -1,13 +1,15 @@
 """The table of digits: one row a digit, Parquet shards with one schema, used from ingest to retraining."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -23,12 +25,14 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int16(), nullable=False),
         pa.field("label", pa.int8()),
         pa.field("source", pa.string(), nullable=False),
+        pa.field("file", pa.string()),
         pa.field("writer", pa.string()),
         pa.field("seen_at", pa.timestamp("us", tz="UTC")),
         pa.field("split", pa.string(), nullable=False),
     ]
 )
 ROWS_PER_SHARD = 20_000
+REJECTED_NAME = "rejected.json"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,24 @@ class Digits:
         return Digits(self.images[rows], self.labels[rows], tuple(self.ids[i] for i in chosen))
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """A file or row of a source that could not become a row of the table, and why; validation reports it."""
+
+    file: str
+    reason: str
+
+
+def split_digests(table: pa.Table) -> dict[str, str]:
+    """SHA-256, hex, over the sorted ids of each split: equal digests are equal sets of digits."""
+    by_split = table.select(["split", "id"]).sort_by([("split", "ascending"), ("id", "ascending")])
+    digests: dict[str, str] = {}
+    for split in pc.unique(by_split.column("split")).to_pylist():
+        ids = by_split.filter(pc.equal(by_split.column("split"), split)).column("id").to_pylist()
+        digests[split] = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    return digests
+
+
 def digit_id(image: NDArray[np.uint8]) -> str:
     """SHA-256 of size and pixels: the same picture is the same digit. image: uint8 (height, width)."""
     height, width = image.shape
@@ -62,15 +84,75 @@ def split_of(key: str, validation_share: float, test_share: float) -> Split:
     return "validation" if position < test_share + validation_share else "train"
 
 
+def to_table(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    source: str,
+    splits: Sequence[Split] | Split,
+    files: Sequence[str] | None = None,
+    writers: Sequence[str | None] | None = None,
+    ids: Sequence[str] | None = None,
+) -> pa.Table:
+    """A table of digits of one size; see `Digits` for images and labels.
+
+    files: where in the source each digit is, as a person would look it up; ids: computed if not given.
+    """
+    count, height, width = images.shape
+    pixels = pa.py_buffer(np.ascontiguousarray(images))
+    offsets = pa.py_buffer(np.arange(count + 1, dtype=np.int64) * (height * width))
+    columns = {
+        "id": pa.array(ids or [digit_id(image) for image in images], pa.string()),
+        "image": pa.Array.from_buffers(pa.large_binary(), count, [None, offsets, pixels]).cast(pa.binary()),
+        "height": np.full(count, height, np.int16),
+        "width": np.full(count, width, np.int16),
+        "label": pa.array(labels.astype(np.int8), mask=labels < 0),
+        "source": pa.repeat(source, count),
+        "file": pa.array(files, pa.string()) if files is not None else pa.nulls(count, pa.string()),
+        "writer": pa.array(writers, pa.string()) if writers is not None else pa.nulls(count, pa.string()),
+        "seen_at": pa.nulls(count, SCHEMA.field("seen_at").type),
+        "split": pa.repeat(splits, count) if isinstance(splits, str) else pa.array(splits, pa.string()),
+    }
+    return pa.table([columns[name] for name in SCHEMA.names], names=SCHEMA.names).cast(SCHEMA)
+
+
 def write(table: pa.Table, folder: Path) -> None:
-    """Write the table as Parquet shards `part-00000.parquet` ... into the folder (made if missing)."""
+    """Write the table as Parquet shards `part-00000.parquet` ... into the folder (made if missing), in place of others.
+
+    Nullable columns that the table lacks become null. Raises UserError if it lacks another.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    table = table.select(SCHEMA.names).cast(SCHEMA)
-    for shard, start in enumerate(range(0, max(table.num_rows, 1), ROWS_PER_SHARD)):
+    table = _complete(table)
+    starts = range(0, max(table.num_rows, 1), ROWS_PER_SHARD)
+    for shard, start in enumerate(starts):
         path = folder / f"part-{shard:05}.parquet"
         unfinished = path.with_suffix(".unfinished")
         pq.write_table(table.slice(start, ROWS_PER_SHARD), unfinished, compression="zstd")
         unfinished.rename(path)
+    for path in sorted(folder.glob("part-*.parquet"))[len(starts) :]:
+        path.unlink()
+
+
+def _complete(table: pa.Table) -> pa.Table:
+    missing = [field for field in SCHEMA if field.name not in table.column_names]
+    required = [field.name for field in missing if not field.nullable]
+    if required:
+        raise UserError(f"a table of digits lacks the column(s) {', '.join(required)}.")
+    for field in missing:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(SCHEMA.names).cast(SCHEMA)
+
+
+def write_rejected(rejected: Sequence[Rejected], folder: Path) -> None:
+    """Write what could not become a row as `rejected.json` beside the shards."""
+    unfinished = folder / f"{REJECTED_NAME}.unfinished"
+    unfinished.write_text(json.dumps([asdict(each) for each in rejected], indent=2, ensure_ascii=False) + "\n")
+    unfinished.rename(folder / REJECTED_NAME)
+
+
+def read_rejected(folder: Path) -> list[Rejected]:
+    """What could not become a row of the table in the folder; empty if all could."""
+    path = folder / REJECTED_NAME
+    return [Rejected(**each) for each in json.loads(path.read_text())] if path.is_file() else []
 
 
 def read_table(folder: Path) -> pa.Table:
@@ -95,7 +177,7 @@ def read(folder: Path, split: Split | None = None) -> Digits:
     """
     table = read_table(folder)
     if split is not None:
-        table = table.filter(pa.compute.equal(table.column("split"), split))
+        table = table.filter(pc.equal(table.column("split"), split))
     sizes = set(zip(table.column("height").to_pylist(), table.column("width").to_pylist(), strict=True))
     if len(sizes) > 1:
         raise UserError(f"{folder}: pictures of {len(sizes)} sizes, where one is needed. Ingest them with framing on.")

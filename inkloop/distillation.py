@@ -70,7 +70,7 @@ def distill(
     seed: int,
     on_epoch: OnEpoch | None = None,
 ) -> tuple[Recognizer, TrainingState]:
-    """Teach a new student. Returns it with the weights that were best on the validation digits, and how training went."""
+    """Teach a new student. Returns it with its best weights on the validation digits, and how training went."""
     lessons, loss = prepare(teacher, train, augmentation, settings.teaching, seed)
     torch.manual_seed(seed)
     student = Recognizer(settings.model)

@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: one sentence on what is wrong, where, and what to do. Ends a command with exit code 2."""
+    """Something the user can mend: says what is wrong, where, and what to do. Ends a command with exit code 2."""

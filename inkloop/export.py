@@ -1,6 +1,7 @@
 """Export of a recognizer to ONNX, in fp32 or with INT8 weights, as one small graph from pixels to probabilities."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from inkloop.model import Recognizer
+from inkloop.model import Reader, Recognizer, readers_of
 from inkloop.quantization import quantize_rows
 from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading
 
@@ -32,7 +33,7 @@ class Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def add(self, op: str, *inputs: str, output: str = "", domain: str = "", **attributes: object) -> str:
+    def add(self, op: str, *inputs: str, output: str = "", domain: str = "", **attributes: Any) -> str:  # noqa: ANN401
         """Add a node with one output, return the output's name."""
         output = output or f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [output], domain=domain, **attributes))
@@ -61,7 +62,7 @@ class Graph:
         w_hh = [reorder_gates(weights[f"weight_hh_{end}"]) for end in ends]
         biases = [reorder_gates(weights[f"{bias}_{end}"]) for end in ends for bias in ("bias_ih", "bias_hh")]
         bias = self.constant(torch.cat(biases).view(2, -1).numpy())
-        shape: dict[str, object] = {"hidden_size": lstm.hidden_size, "direction": "bidirectional"}
+        shape: dict[str, Any] = {"hidden_size": lstm.hidden_size, "direction": "bidirectional"}
         if not int8:
             stacked = [self.constant(torch.stack(w).numpy()) for w in (w_ih, w_hh)]
             return self.add("LSTM", sequence, *stacked, bias, **shape)
@@ -83,7 +84,7 @@ def reorder_gates(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
-    """Normalized pixels (batch, frame, frame) to the reading's sequence (steps, batch, features); see `readings.read`."""
+    """Normalized pixels (batch, frame, frame) to a sequence (steps, batch, features); see `readings.read`."""
     tile_height, tile_width = reading.tile(frame)
     down, across = -(-frame // tile_height), -(-frame // tile_width)
     if down * tile_height > frame or across * tile_width > frame:
@@ -95,10 +96,9 @@ def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
     return graph.add("Reshape", laid_out, graph.ints(down * across, -1, tile_height * tile_width))
 
 
-def _attend(graph: Graph, states: str, model: Recognizer, place: int, name: str, int8: bool) -> tuple[str, str]:
+def _attend(graph: Graph, states: str, reader: Reader, name: str, int8: bool) -> tuple[str, str]:
     """Attention over states (steps, 2, batch, hidden). Returns the projected context and the name of the weights."""
-    reader = model.readers[place]
-    features = 2 * model.settings.hidden_size
+    features = 2 * reader.lstm.hidden_size
     by_step = graph.add("Transpose", states, perm=[2, 0, 1, 3])  # batch, steps, 2, hidden
     flat = graph.add("Reshape", by_step, graph.ints(0, 0, features))
     keys = graph.add("Tanh", graph.dense(flat, reader.attention.key, int8))
@@ -121,10 +121,10 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
     scaled = graph.add("Mul", floats, graph.constant(np.array(scale)))
     pixels = graph.add("Add", scaled, graph.constant(np.array(shift)))
     views, outputs = [], [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 10])]
-    for place, reading in enumerate(settings.readings):
+    for reading, reader in zip(settings.readings, readers_of(model), strict=True):
         sequence = _sequence(graph, pixels, reading, settings.frame)
-        states = graph.bilstm(sequence, model.readers[place].lstm, int8)
-        view, weights = _attend(graph, states, model, place, reading.name, int8)
+        states = graph.bilstm(sequence, reader.lstm, int8)
+        view, weights = _attend(graph, states, reader, reading.name, int8)
         views.append(view)
         outputs.append(helper.make_tensor_value_info(weights, TensorProto.FLOAT, ["n", "steps_" + reading.name]))
     joined = graph.add("Concat", *views, axis=1) if len(views) > 1 else views[0]

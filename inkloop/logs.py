@@ -17,7 +17,7 @@ ERROR_DIGITS = 32
 
 
 class TrainingLog:
-    """Writes, for each epoch: loss, accuracy, learning rate, weights and gradients, attention maps and misread digits."""
+    """Writes each epoch's loss, accuracy, learning rate, weights, gradients, attention maps and misread digits."""
 
     def __init__(self, folder: Path, validation: Digits) -> None:
         self._writer = SummaryWriter(str(folder))
@@ -40,7 +40,7 @@ class TrainingLog:
         wrong = np.flatnonzero(answers != self._validation.labels)
         if len(wrong):
             shown = wrong[:ERROR_DIGITS]
-            writer.add_image("errors", np.hstack(self._validation.images[shown]), epoch, dataformats="HW")
+            writer.add_image("errors", np.hstack(list(self._validation.images[shown])), epoch, dataformats="HW")
             said = (f"{self._validation.labels[row]} read as {answers[row]}" for row in shown)
             writer.add_text("errors", f"{len(wrong)} misread; shown: " + ", ".join(said), epoch)
         writer.flush()
@@ -53,8 +53,10 @@ def _attention_sheet(model: Recognizer, digits: Digits) -> NDArray[np.uint8]:
     was_training = model.training
     attention = model.eval()(normalize(torch.from_numpy(digits.images).to(device))).attention
     model.train(was_training)
-    rows = [np.hstack(digits.images)]
+    rows = [np.hstack(list(digits.images))]
     for reading, weights in zip(model.settings.readings, attention, strict=True):
         maps = [attention_map(weight, reading, model.settings.frame) for weight in weights.cpu().numpy()]
-        rows.append((np.hstack(digits.images) * (0.2 + 0.8 * np.hstack(maps)) + 40 * np.hstack(maps)).clip(0, 255))
+        rows.append(
+            (np.hstack(list(digits.images)) * (0.2 + 0.8 * np.hstack(maps)) + 40 * np.hstack(maps)).clip(0, 255)
+        )
     return np.vstack(rows).astype(np.uint8)

@@ -1,6 +1,6 @@
 """The recognizer: several readings of a picture, a Bi-LSTM with attention over each, merged by a learned gate."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class ModelSettings(Settings):
 
 
 class Answer(NamedTuple):
-    """logits (batch, 10); attention per reading (batch, steps), each row sums to 1; gate (batch, readings), sums to 1."""
+    """logits (batch, 10); attention per reading (batch, steps) and gate (batch, readings), whose rows sum to 1."""
 
     logits: Tensor
     attention: list[Tensor]
@@ -52,11 +52,13 @@ class Attention(nn.Module):
 class Reader(nn.Module):
     """A Bi-LSTM with attention over one reading, projected to a width that all readings share."""
 
-    def __init__(self, features: int, hidden_size: int, attention_size: int, fc_size: int) -> None:
+    def __init__(self, reading: Reading, settings: ModelSettings) -> None:
         super().__init__()
+        features, hidden_size = reading.features(settings.frame), settings.hidden_size
         self.lstm = nn.LSTM(features, hidden_size, batch_first=True, bidirectional=True)
-        self.attention = Attention(2 * hidden_size, attention_size)
-        self.project = nn.Linear(2 * hidden_size, fc_size)
+        self.attention = Attention(2 * hidden_size, settings.attention_size)
+        self.project = nn.Linear(2 * hidden_size, settings.fc_size)
+        init_lstm(self.lstm)
 
     def forward(self, sequence: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """sequence (batch, steps, features). Returns (batch, fc_size) and attention (batch, steps)."""
@@ -75,15 +77,10 @@ class Recognizer(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.readers = nn.ModuleList(
-            Reader(reading.features(settings.frame), settings.hidden_size, settings.attention_size, settings.fc_size)
-            for reading in settings.readings
-        )
+        self.readers = nn.ModuleList(Reader(reading, settings) for reading in settings.readings)
         self.gate = nn.Linear(settings.fc_size * len(settings.readings), len(settings.readings))
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(settings.fc_size, CLASSES)
-        for reader in self.readers:
-            init_lstm(reader.lstm)
 
     def forward(self, images: Tensor | list[Tensor]) -> Answer:
         """Read a batch.
@@ -103,6 +100,11 @@ class Recognizer(nn.Module):
         gate = self.gate(torch.cat(views, 1)).softmax(1)
         merged = torch.einsum("br,brf->bf", gate, torch.stack(views, 1))
         return Answer(self.head(self.dropout(torch.relu(merged))), attention, gate)
+
+
+def readers_of(model: Recognizer) -> list[Reader]:
+    """The model's readers, in the order of its readings."""
+    return cast("list[Reader]", list(model.readers))
 
 
 def init_lstm(lstm: nn.LSTM) -> None:

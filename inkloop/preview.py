@@ -25,7 +25,7 @@ table{{border-collapse:collapse}}td,th{{padding:2px 10px;text-align:left}}</styl
 
 
 def sheet(images: NDArray[np.uint8], columns: int) -> str:
-    """An `<img>` tag of the images (n, height, width) side by side, `columns` a row; the last row is filled with black."""
+    """An `<img>` tag of the images (n, height, width), `columns` a row; the last row is filled with black."""
     count, height, width = images.shape
     rows = -(-count // columns)
     filled = np.zeros((rows * columns, height, width), np.uint8)

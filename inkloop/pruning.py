@@ -1,14 +1,12 @@
 """Structured pruning: whole LSTM units are pushed to nothing, then cut, and a smaller dense LSTM remains (Wen 2018)."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
 from inkloop.distillation import TeachingSettings, prepare
-from inkloop.model import Answer, Reader, Recognizer
+from inkloop.model import Answer, Reader, Recognizer, readers_of
 from inkloop.settings import Settings
 from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingState, fit
 
@@ -40,11 +38,6 @@ def unit_norms(reader: Reader) -> Tensor:
     return torch.stack(norms)
 
 
-def readers_of(model: Recognizer) -> list[Reader]:
-    """The model's readers, typed."""
-    return cast("list[Reader]", list(model.readers))
-
-
 def sparsifying_loss(model: Recognizer, taught: Loss, lasso: float) -> Loss:
     """The taught loss plus the group lasso over units."""
 
@@ -56,7 +49,7 @@ def sparsifying_loss(model: Recognizer, taught: Loss, lasso: float) -> Loss:
 
 @torch.no_grad()
 def cut(model: Recognizer, share: float) -> Recognizer:
-    """The model without the lightest `share` of the units of every LSTM, each direction for itself; dense and smaller."""
+    """The model without the lightest `share` of each direction's units in every LSTM: dense and smaller."""
     hidden_size = model.settings.hidden_size
     kept = max(1, round(hidden_size * (1 - share)))
     smaller = Recognizer(model.settings.model_copy(update={"hidden_size": kept}))

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-# One bit less than INT8 has: on CPUs without VNNI, vpmaddubsw adds two 8x8-bit products in 16 bits and saturates with 8.
+# One bit less than INT8 has: without VNNI, a CPU's vpmaddubsw adds two products of 8 bits each in 16, and saturates.
 MAX_LEVEL = 63
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Symmetric levels, one scale a row. weight: float (rows, columns). Returns int8 levels and float scales (rows,)."""
+    """Symmetric levels, one scale a row, of float (rows, columns). Returns int8 levels and float scales (rows,)."""
     scales = weight.abs().amax(1).clamp(min=1e-8) / MAX_LEVEL
     levels = (weight / scales[:, None]).round().clamp(-MAX_LEVEL, MAX_LEVEL)
     return levels.to(torch.int8), scales

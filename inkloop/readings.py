@@ -52,7 +52,8 @@ def read(images: Tensor, reading: Reading, frame: int) -> Tensor:
     tiles = images.unflatten(1, (-1, tile_height)).unflatten(3, (-1, tile_width))  # batch, down, row, across, column
     # Columns are read left to right, so their pixels run down the column: the picture's transpose read by rows.
     order = (0, 3, 1, 4, 2) if reading.kind == "columns" else (0, 1, 3, 2, 4)
-    return tiles.permute(order).flatten(3).flatten(1, 2)
+    sequence: Tensor = tiles.permute(order).flatten(3).flatten(1, 2)
+    return sequence
 
 
 def read_ragged(images: list[Tensor], reading: Reading, frame: int) -> tuple[Tensor, Tensor]:

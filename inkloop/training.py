@@ -36,7 +36,7 @@ class TrainingSettings(Settings):
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's digits: ids into the training set int64 (n,), model input float (n, height, width), labels int64 (n,)."""
+    """One step's digits: rows of the training set (n,), model input, float (n, height, width), and labels (n,)."""
 
     rows: Tensor
     images: Tensor
@@ -77,7 +77,13 @@ class TrainingState:
 
 
 Loss = Callable[[Answer, Batch], Tensor]
+Weights = Callable[[nn.Module], AbstractContextManager[None]]
 OnEpoch = Callable[[Recognizer, EpochResult, TrainingState], None]
+
+
+def exact_weights(model: nn.Module) -> AbstractContextManager[None]:
+    """Compute with the weights as they are."""
+    return nullcontext()
 
 
 def label_loss(settings: LossSettings) -> Loss:
@@ -125,7 +131,7 @@ def fit(
     seed: int,
     *,
     loss: Loss | None = None,
-    weights: Callable[[nn.Module], AbstractContextManager[None]] = nullcontext,
+    weights: Weights = exact_weights,
     on_epoch: OnEpoch | None = None,
     state: TrainingState | None = None,
     parallel: nn.Module | None = None,
