@@ -1,0 +1,141 @@
+"""What a client may send as one digit, brought to the model's frame or refused in one sentence."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from itertools import chain
+
+import anyio
+import numpy as np
+import orjson
+from anyio.to_thread import run_sync
+from numpy.typing import NDArray
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from inkloop import framing, pictures
+from inkloop.errors import UserError
+from serving.problems import Problem
+
+Image = NDArray[np.uint8]
+
+FRAME = framing.FRAME
+PIXELS = FRAME * FRAME
+MAX_BODY_BYTES = 10 * 2**20  # a telephone's photograph has 2 to 8 MiB
+FORM_FIELD = "image"
+
+# Decoding a photograph takes up to a second and 100 MB: beside the event loop, and never many at once.
+_decoders = anyio.CapacityLimiter(2)
+
+
+async def read_image(request: Request) -> Image:
+    """The digit in the request's body: uint8 (28, 28), white ink on black. Raises Problem if there is none."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    match media_type:
+        case "application/json":
+            image = from_json(await read_body(request))
+        case "application/octet-stream":
+            image = from_bytes(await read_body(request))
+        case "image/png" | "image/jpeg":
+            image = await _framed(await read_body(request))
+        case "multipart/form-data":
+            image = await _framed(await _uploaded(request.headers, await read_body(request)))
+        case _:
+            raise Problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                f"The content type {media_type or '(none)'!r} is not accepted; send image/png, image/jpeg, "
+                "multipart/form-data, application/json or application/octet-stream.",
+            )
+    if int(image.max()) - int(image.min()) < framing.MIN_CONTRAST:
+        raise _unusable("The picture is blank: all its pixels are nearly the same; send a picture of one digit.")
+    return image
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, of at least one byte and at most `MAX_BODY_BYTES`, never holding more than that. Raises Problem."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+        raise _too_large()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    if not body:
+        raise Problem(HTTPStatus.BAD_REQUEST, "The body is empty; send a picture of one digit.")
+    return bytes(body)
+
+
+def from_json(body: bytes) -> Image:
+    """An array of 784 numbers or of 28 rows of 28, each 0 (black) to 255 (white ink), alone or under `image`."""
+    try:
+        sent = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}.") from None
+    if isinstance(sent, dict):
+        if list(sent) != ["image"]:
+            raise _unusable('The JSON object must have the one key "image", with the pixels under it.')
+        sent = sent["image"]
+    if not isinstance(sent, list):
+        raise _unusable(f"The JSON must be an array of {PIXELS} numbers, or of {FRAME} rows of {FRAME}.")
+    if sent and all(isinstance(row, list) for row in sent):
+        if len(sent) != FRAME or any(len(row) != FRAME for row in sent):
+            raise _unusable(f"The picture must have {FRAME} rows of {FRAME} numbers each.")
+        sent = list(chain.from_iterable(sent))
+    if len(sent) != PIXELS:
+        raise _unusable(f"The picture must have {PIXELS} numbers ({FRAME} x {FRAME}), and has {len(sent)}.")
+    if not set(map(type, sent)) <= {int, float}:
+        raise _unusable("Every pixel must be a number from 0 to 255.")
+    pixels = np.array(sent, np.float64)
+    if not (pixels.min() >= 0 and pixels.max() <= 255):
+        raise _unusable("Every pixel must lie between 0 (black) and 255 (white ink).")
+    if 0 < pixels.max() <= 1:
+        raise _unusable("The pixels look scaled to 0..1; send them as 0 (black) to 255 (white ink).")
+    return np.rint(pixels).astype(np.uint8).reshape(FRAME, FRAME)
+
+
+def from_bytes(body: bytes) -> Image:
+    """784 bytes, row by row, 0 = black, 255 = white ink."""
+    if len(body) != PIXELS:
+        raise _unusable(
+            f"Raw pixels must be exactly {PIXELS} bytes ({FRAME} x {FRAME}), and there are {len(body)}; "
+            "a picture file needs the content type image/png or image/jpeg."
+        )
+    return np.frombuffer(body, np.uint8).reshape(FRAME, FRAME)
+
+
+def from_picture(data: bytes) -> Image:
+    """A PNG or JPEG of any size, dark ink on light paper or the other way round."""
+    try:
+        return framing.frame(pictures.decode(data))
+    except UserError as error:
+        raise _unusable(f"{str(error)[0].upper()}{str(error)[1:]}") from error
+
+
+async def _framed(data: bytes) -> Image:
+    return await run_sync(from_picture, data, limiter=_decoders)
+
+
+async def _uploaded(headers: Headers, body: bytes) -> bytes:
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+
+    try:
+        # The body is in memory already, so a part of it need not go through a file.
+        parser = MultiPartParser(headers, stream(), max_files=1, max_fields=8)  # type: ignore[arg-type]
+        parser.spool_max_size = MAX_BODY_BYTES
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"The form is not readable: {error.message}") from None
+    upload = form.get(FORM_FIELD)
+    if not isinstance(upload, UploadFile):
+        raise _unusable(f'The form has no file named "{FORM_FIELD}"; send the picture under that name.')
+    return await upload.read()
+
+
+def _too_large() -> Problem:
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is over {MAX_BODY_BYTES // 2**20} MiB; send less.")
+
+
+def _unusable(detail: str) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)

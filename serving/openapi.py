@@ -1,0 +1,149 @@
+"""The OpenAPI 3.1 description of the routes."""
+
+from typing import Any
+
+from serving.inputs import FORM_FIELD, FRAME, MAX_BODY_BYTES, PIXELS
+
+Json = dict[str, Any]
+
+PIXEL: Json = {"type": "number", "minimum": 0, "maximum": 255}
+FLAT: Json = {
+    "type": "array",
+    "title": f"{PIXELS} pixels, row by row",
+    "items": PIXEL,
+    "minItems": PIXELS,
+    "maxItems": PIXELS,
+}
+ROWS: Json = {
+    "type": "array",
+    "title": f"{FRAME} rows of {FRAME} pixels",
+    "items": {"type": "array", "items": PIXEL, "minItems": FRAME, "maxItems": FRAME},
+    "minItems": FRAME,
+    "maxItems": FRAME,
+}
+SCHEMAS: Json = {
+    "Pixels": {
+        "description": "One digit in the model's frame: 0 is black paper, 255 is white ink; refused without ink.",
+        "anyOf": [FLAT, ROWS],
+    },
+    "PixelsUnderKey": {
+        "type": "object",
+        "properties": {"image": {"$ref": "#/components/schemas/Pixels"}},
+        "required": ["image"],
+        "additionalProperties": False,
+    },
+    "Upload": {
+        "type": "object",
+        "properties": {FORM_FIELD: {"type": "string", "format": "binary", "description": "a PNG or JPEG"}},
+        "required": [FORM_FIELD],
+    },
+    "Answer": {
+        "type": "object",
+        "properties": {
+            "label": {"type": "integer", "minimum": 0, "maximum": 9},
+            "probabilities": {
+                "type": "array",
+                "description": "of each digit from 0 to 9; together they make 1",
+                "items": {"type": "number", "minimum": 0, "maximum": 1},
+                "minItems": 10,
+                "maxItems": 10,
+            },
+            "model_version": {"type": "string", "description": "the start of the model directory's SHA-256"},
+        },
+        "required": ["label", "probabilities", "model_version"],
+    },
+    "Model": {
+        "type": "object",
+        "properties": {
+            "model_version": {"type": "string"},
+            "digest": {"type": "string", "description": "SHA-256 of the model directory"},
+            "kind": {"enum": ["teacher", "student", "pruned", "int8"]},
+            "architecture": {"type": "object"},
+            "parameters": {"type": "integer"},
+            "size_bytes": {"type": "integer"},
+            "metrics": {"type": "object", "additionalProperties": {"type": "number"}},
+            "lineage": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+        "required": ["model_version", "digest", "kind", "architecture", "parameters", "size_bytes"],
+    },
+    "Problem": {
+        "type": "object",
+        "description": "Problem details (RFC 9457): `detail` says in one sentence what is wrong.",
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+        },
+        "required": ["type", "title", "status", "detail"],
+    },
+}
+
+
+def _ref(name: str) -> Json:
+    return {"schema": {"$ref": f"#/components/schemas/{name}"}}
+
+
+def _problem(description: str) -> Json:
+    return {"description": description, "content": {"application/problem+json": _ref("Problem")}}
+
+
+def _read(summary: str, content: Json, others: Json | None = None) -> Json:
+    """A GET route: what it says with status 200, and its other answers by status."""
+    answers = {"200": {"description": summary, "content": content}, **(others or {})}
+    return {"get": {"summary": summary, "responses": answers}}
+
+
+PICTURE: Json = {"schema": {"type": "string", "format": "binary", "maxLength": MAX_BODY_BYTES}}
+PREDICT: Json = {
+    "summary": "Read one digit",
+    "description": "A photograph or drawing of any size, or pixels that are in the model's frame already.",
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": _ref("Upload"),
+            "image/png": PICTURE,
+            "image/jpeg": PICTURE,
+            "application/json": {
+                "schema": {
+                    "anyOf": [{"$ref": "#/components/schemas/Pixels"}, {"$ref": "#/components/schemas/PixelsUnderKey"}]
+                }
+            },
+            "application/octet-stream": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": f"{PIXELS} bytes, row by row",
+                    "minLength": PIXELS,
+                    "maxLength": PIXELS,
+                }
+            },
+        },
+    },
+    "responses": {
+        "200": {"description": "The answer", "content": {"application/json": _ref("Answer")}},
+        "400": _problem("The body is empty, or not the JSON or form it says it is"),
+        "413": _problem(f"The body is over {MAX_BODY_BYTES // 2**20} MiB"),
+        "415": _problem("The content type is none of those accepted"),
+        "422": _problem("There is no readable digit in the body: not a picture, blank, of a wrong size, out of range"),
+    },
+}
+TEXT: Json = {"text/plain": {"schema": {"type": "string"}}}
+
+DOCUMENT: Json = {
+    "openapi": "3.1.0",
+    "info": {
+        "title": "Inkloop",
+        "version": "1",
+        "description": "Reads handwritten digits.",
+    },
+    "paths": {
+        "/predict": {"post": PREDICT},
+        "/model": _read("What is known about the model that answers", {"application/json": _ref("Model")}),
+        "/healthz": _read("The process is alive", TEXT),
+        "/livez": _read("The process is alive", TEXT),
+        "/readyz": _read("The model is loaded", TEXT, {"503": _problem("The model is not loaded yet")}),
+        "/metrics": _read("Metrics for Prometheus", TEXT),
+    },
+    "components": {"schemas": SCHEMAS},
+}
