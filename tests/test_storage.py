@@ -1,5 +1,9 @@
 """The store behaves the same in a folder and in a real S3 bucket."""
 
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,3 +148,25 @@ def test_a_missing_bucket_and_a_wrong_secret_are_named(s3_bucket: str, monkeypat
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(UserError, match="credentials"):
         open_store(f"s3://{s3_bucket}").get("key")
+
+
+@pytest.mark.s3
+def test_the_store_serves_as_a_dvc_remote(s3_server: str, s3_bucket: str, tmp_path: Path):
+    def dvc(*words: str) -> str:
+        command = [sys.executable, "-m", "dvc", *words]
+        environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(tmp_path / "site")}
+        return subprocess.run(command, cwd=checkout, env=environment, check=True, capture_output=True, text=True).stdout
+
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    (checkout / "digits.bin").write_bytes(b"seven")
+    dvc("init", "--no-scm")
+    dvc("remote", "add", "--default", "remote", f"s3://{s3_bucket}/dvc")
+    dvc("remote", "modify", "remote", "endpointurl", s3_server)
+    dvc("add", "digits.bin")
+    dvc("push")
+    (checkout / "digits.bin").unlink()
+    shutil.rmtree(checkout / ".dvc" / "cache")
+    dvc("pull")
+    assert (checkout / "digits.bin").read_bytes() == b"seven"
+    assert "up to date" in dvc("status")
