@@ -37,7 +37,10 @@ REJECTED_NAME = "rejected.json"
 
 @dataclass(frozen=True)
 class Digits:
-    """Digits of one size in memory: images uint8 (n, height, width), white ink on black; labels int64 (n,), -1 = not known; ids."""
+    """Digits of one size in memory.
+
+    images: uint8 (n, height, width), white ink on black; labels: int64 (n,), -1 = not known.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -85,7 +88,7 @@ def split_of(key: str, validation_share: float, test_share: float) -> Split:
 
 
 def to_table(
-    images: NDArray[np.uint8],
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
     labels: NDArray[np.int64],
     source: str,
     splits: Sequence[Split] | Split,
@@ -93,18 +96,16 @@ def to_table(
     writers: Sequence[str | None] | None = None,
     ids: Sequence[str] | None = None,
 ) -> pa.Table:
-    """A table of digits of one size; see `Digits` for images and labels.
+    """A table of digits. images: each uint8 (height, width); labels: int64 (n,), -1 = not known.
 
     files: where in the source each digit is, as a person would look it up; ids: computed if not given.
     """
-    count, height, width = images.shape
-    pixels = pa.py_buffer(np.ascontiguousarray(images))
-    offsets = pa.py_buffer(np.arange(count + 1, dtype=np.int64) * (height * width))
+    count = len(images)
     columns = {
         "id": pa.array(ids or [digit_id(image) for image in images], pa.string()),
-        "image": pa.Array.from_buffers(pa.large_binary(), count, [None, offsets, pixels]).cast(pa.binary()),
-        "height": np.full(count, height, np.int16),
-        "width": np.full(count, width, np.int16),
+        "image": pa.array([image.tobytes() for image in images], pa.binary()),
+        "height": pa.array([image.shape[0] for image in images], pa.int16()),
+        "width": pa.array([image.shape[1] for image in images], pa.int16()),
         "label": pa.array(labels.astype(np.int8), mask=labels < 0),
         "source": pa.repeat(source, count),
         "file": pa.array(files, pa.string()) if files is not None else pa.nulls(count, pa.string()),

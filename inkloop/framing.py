@@ -95,8 +95,9 @@ def beyond_paper(picture: Grey) -> Ink:
         np.asarray(Image.fromarray(bound).resize((width, height), Image.Resampling.BILINEAR))
         for bound in (ndimage.minimum_filter(paper, 5), ndimage.maximum_filter(paper, 5))
     )
-    grey = picture.astype(np.float32)
-    return grey - grey.clip(darkest, lightest)
+    grey: Ink = picture.astype(np.float32)
+    beyond: Ink = grey - grey.clip(darkest, lightest)
+    return beyond
 
 
 def without_specks(ink: Ink) -> Ink:
@@ -116,7 +117,7 @@ def crop(ink: Ink) -> Ink:
 
 
 def fit(ink: Ink) -> Ink:
-    """Scale a cut-out digit so that its longer side is 20 pixels, in proportion; its strokes get no thinner than a pen's."""
+    """Scale a cut-out digit so that its longer side is 20 pixels, in proportion; no stroke gets thinner than a pen."""
     height, width = ink.shape
     scale = BOX / max(height, width)
     if scale == 1:

@@ -1,0 +1,43 @@
+"""Read digits from their source into the one table."""
+
+from kfp.dsl import Dataset, Metrics, Output
+
+from components import component
+
+
+@component
+def ingest(
+    digits: Output[Dataset],
+    metrics: Output[Metrics],
+    source: str,
+    source_digest: str,
+    data_dir: str,
+    config: dict,
+) -> None:
+    """Fetch MNIST by name, checked by checksum, or read a folder of pictures or IDX files; write the table.
+
+    source_digest: of the source's bytes (`inkloop.sources.digest`); when it changes, the step runs again.
+    """
+    from pathlib import Path
+
+    from infra import dvc
+    from inkloop import digits as table_of_digits
+    from inkloop import download, mnist, sources
+
+    settings = sources.IngestSettings.model_validate(config)
+    if source == mnist.NAME:
+        folder = Path(data_dir) / mnist.NAME
+        if not mnist.is_whole(folder):
+            dvc.pull(Path(data_dir))
+        if not mnist.is_whole(folder):
+            print(f"fetched {mnist.NAME} from {download.fetch(folder)}")
+        dvc.record(Path(data_dir))
+    table, rejected = sources.read(source, Path(data_dir), settings)
+    table_of_digits.write(table, Path(digits.path))
+    table_of_digits.write_rejected(rejected, Path(digits.path))
+    digits.metadata["source_digest"] = source_digest
+    digits.metadata["split_digests"] = table_of_digits.split_digests(table)
+    metrics.log_metric("digits", table.num_rows)
+    metrics.log_metric("rejected", len(rejected))
+    for split in ("train", "validation", "test"):
+        metrics.log_metric(split, table.column("split").to_pylist().count(split))

@@ -1,0 +1,47 @@
+"""DVC: `data.dvc` pins the bytes in `data/`; a remote, where one is configured, holds them."""
+
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+PULL_TIMEOUT_S = 600
+
+
+def pull(data_dir: Path) -> bool:
+    """Fetch what `data.dvc` pins from the DVC remote; whether that worked. False where no remote is."""
+    root = data_dir.parent
+    return _is_pinned(data_dir) and _has_remote(root) and _dvc(root, "pull", f"{data_dir.name}.dvc")
+
+
+def record(data_dir: Path) -> bool:
+    """Tell DVC that the pinned bytes are in `data/`, so that `dvc status` agrees; whether they are the pinned ones."""
+    if not _is_pinned(data_dir):
+        return False
+    return _is_cached(data_dir) or _dvc(data_dir.parent, "commit", f"{data_dir.name}.dvc")
+
+
+def _is_pinned(data_dir: Path) -> bool:
+    return (data_dir.parent / f"{data_dir.name}.dvc").is_file() and (data_dir.parent / ".dvc" / "config").is_file()
+
+
+def _has_remote(root: Path) -> bool:
+    config = configparser.ConfigParser()
+    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
+    return any(section.strip("'").startswith("remote ") for section in config.sections())
+
+
+def _is_cached(data_dir: Path) -> bool:
+    pinned: str = yaml.safe_load((data_dir.parent / f"{data_dir.name}.dvc").read_text())["outs"][0]["md5"]
+    return (data_dir.parent / ".dvc" / "cache" / "files" / "md5" / pinned[:2] / pinned[2:]).is_file()
+
+
+def _dvc(root: Path, *arguments: str) -> bool:
+    command = [sys.executable, "-m", "dvc", arguments[0], "--quiet", *arguments[1:]]
+    try:
+        done = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, timeout=PULL_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
