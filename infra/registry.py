@@ -55,7 +55,7 @@ def promote(store: Store, digest: str, decision: dict[str, Any], expected: str |
     challenger = Champion(
         number=current.number + 1 if current else 1,
         digest=digest,
-        version=_short(digest),
+        version=version_of(digest),
         since=datetime.now(UTC),
         decision=decision,
         previous=expected,
@@ -104,6 +104,11 @@ def fetch(store: Store, digest: str, folder: Path) -> None:
         unproven.rename(folder)
 
 
+def version_of(digest: str) -> str:
+    """The short name of a model, as its answers carry it."""
+    return digest[:12]
+
+
 def store_id(store: Store) -> str:
     """The store's own random name, made at first use: a store that was wiped is another store."""
     try:
@@ -135,7 +140,7 @@ def _overtaken(digest: str, expected: str | None, current: Champion | None) -> C
 
 
 def _short(digest: str | None) -> str:
-    return digest[:12] if digest else "none"
+    return version_of(digest) if digest else "none"
 
 
 def _record(past: Champion) -> str:

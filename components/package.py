@@ -1,0 +1,40 @@
+"""Package the INT8 student as a Bento, publish it and, if the gate said so, make it champion."""
+
+from kfp.dsl import Artifact, Input, Markdown, Model, Output
+
+from components import component
+
+
+@component
+def package(
+    int8: Input[Model],
+    report: Input[Artifact],
+    decision: Input[Artifact],
+    bento: Output[Artifact],
+    card: Output[Markdown],
+    config: dict,
+    store: str,
+    store_id: str,
+) -> None:
+    """Write the model card, build the Bento, upload the model; swap the champion if it was promoted."""
+    from pathlib import Path
+
+    from infra import registry
+    from infra.bento import build
+    from infra.storage import open_store
+    from inkloop import artifacts
+    from inkloop.card import PackagingSettings, model_card
+    from inkloop.evaluation import Report
+    from inkloop.gate import Decision
+
+    settings = PackagingSettings.model_validate(config)
+    decided = Decision.model_validate_json(Path(decision.path).read_text())
+    figures = Report.model_validate_json(Path(report.path).read_text())
+    model, home = Path(int8.path), open_store(store)
+    info, digest = artifacts.info(model), registry.publish(home, model)
+    version = registry.version_of(digest)
+    text = model_card(info, version, figures, decided, settings)
+    Path(card.path).write_text(text)
+    build(model, settings.bento_name, version, text, {"model": digest, **info.lineage}, Path(bento.path))
+    if decided.promoted:
+        registry.promote(home, digest, decided.model_dump(mode="json"), expected=decided.champion)

@@ -1,0 +1,84 @@
+"""The model card: what a model is, how well it does, what it is for and where it comes from (Mitchell 2019)."""
+
+from collections.abc import Iterable
+
+from inkloop.artifacts import ModelInfo
+from inkloop.evaluation import Report
+from inkloop.gate import Decision
+from inkloop.settings import Settings
+
+WORST_SLICES = 5
+
+
+class PackagingSettings(Settings):
+    """What the package says of itself."""
+
+    bento_name: str = "inkloop"
+    intended_use: str = (
+        "Reading single handwritten digits, 0 to 9, from drawings, scans and photographs of one digit each. "
+        "It always answers with one of the ten digits: look at the probabilities before acting on an answer."
+    )
+    limits: str = (
+        "Trained on digits of MNIST's writers; other populations, pens and habits of writing are read less well until "
+        "their digits are in the training data. Not for letters, several digits in one picture or printed type, and "
+        "not for decisions about people without a person who checks."
+    )
+
+
+def model_card(info: ModelInfo, version: str, report: Report, decision: Decision, settings: PackagingSettings) -> str:
+    """The card in Markdown. version: of the packaged model, whose figures in the report are those of its kind."""
+    readings = ", ".join(f"{reading['kind']} of {reading['size']}" for reading in info.architecture["readings"])
+    figures = report.models[info.kind]
+    worst = sorted(figures.slices.items(), key=lambda item: item[1])[:WORST_SLICES]
+    return f"""# Model card: {settings.bento_name} {version}
+
+An attention Bi-LSTM that reads a picture of 28 x 28 pixels as several sequences ({readings}), merged by a learned gate;
+kind `{info.kind}`, {info.parameters:,} parameters, {info.size_bytes / 1000:,.1f} KB as ONNX.
+
+## How well it does
+
+On the test digits, which were never used to train or select. Latency is of one picture on one thread.
+
+{_measured(report)}
+
+Where it does worst:
+
+{_table(("slice of the test digits", "accuracy"), ((name, f"{accuracy:.2%}") for name, accuracy in worst))}
+
+The gate: {"promoted" if decision.promoted else "not promoted"}; {decision.reason}.
+
+## Intended use
+
+{settings.intended_use}
+
+## Limits
+
+{settings.limits}
+
+## Lineage
+
+{_table(("what", "version"), ((name, f"`{value}`") for name, value in info.lineage.items()))}
+
+`digits` is the SHA-256 of the training table, `code` that of the step's code, the others those of parent models.
+"""
+
+
+def _measured(report: Report) -> str:
+    head = ("model", "test accuracy", "deformed test", "parameters", "size", "p50", "p99")
+    rows = (
+        (
+            name,
+            f"{figures.test_accuracy:.2%}",
+            f"{figures.deformed_accuracy:.2%}",
+            f"{figures.parameters:,}",
+            f"{figures.size_bytes / 1000:,.1f} KB",
+            f"{figures.latency_p50_us:,.0f} us",
+            f"{figures.latency_p99_us:,.0f} us",
+        )
+        for name, figures in report.models.items()
+    )
+    return _table(head, rows)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows))

@@ -1,0 +1,68 @@
+"""`serve`: the champion of a store, as a Bento, on a port of this machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from infra import bento, registry
+from infra.storage import open_store
+from inkloop import artifacts
+from inkloop.errors import UserError
+from serving.service import STORE_VARIABLE
+
+
+def serve(store_url: str, host: str = "127.0.0.1", port: int = 3000) -> int:
+    """Serve the store's champion until interrupted or terminated; returns the exit code, 0 if it was asked to end.
+
+    store_url: a folder or `s3://bucket/prefix`. Raises UserError if there is no champion yet or the port is taken.
+    """
+    store_url = store_url if "://" in store_url else str(Path(store_url).absolute())
+    store = open_store(store_url)
+    champion = registry.reigning(store)
+    address = _free_address(host, port)
+    print(
+        f"Champion {champion.version} starts on http://{host}:{port} (what it answers: /docs). Ctrl+C ends it.",
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory(prefix="inkloop-serve-") as scratch:
+        model, built = Path(scratch) / "model", Path(scratch) / "bento"
+        registry.fetch(store, champion.digest, model)
+        lineage = artifacts.info(model).lineage
+        bento.build(model, "inkloop", champion.version, "", {"model": champion.digest, **lineage}, built)
+        command = [sys.executable, "-m", "bentoml", "serve", str(built), "--host", address, "--port", str(port)]
+        environment = {**os.environ, **bento.QUIET, STORE_VARIABLE: store_url, "BENTOML_HOME": f"{scratch}/home"}
+        return _run_until_stopped(command, environment, scratch)
+
+
+def _free_address(host: str, port: int) -> str:
+    """The IP address of the host. Raises UserError if a server could not listen there."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UserError(
+            f"{host}:{port}: cannot serve there ({why}). Stop what is there, or give another port."
+        ) from error
+    return str(address[0])
+
+
+def _run_until_stopped(command: list[str], environment: dict[str, str], folder: str) -> int:
+    with subprocess.Popen(command, env=environment, cwd=folder) as server:
+        asked = False
+
+        def stop(*_: object) -> None:
+            nonlocal asked
+            asked = True
+            server.terminate()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        code = server.wait()
+    return 0 if asked else code
