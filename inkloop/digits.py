@@ -183,7 +183,7 @@ def read(folder: Path, split: Split | None = None) -> Digits:
     if len(sizes) > 1:
         raise UserError(f"{folder}: pictures of {len(sizes)} sizes, where one is needed. Ingest them with framing on.")
     height, width = next(iter(sizes), (28, 28))
-    pixels = b"".join(table.column("image").to_pylist())
+    pixels = bytearray().join(table.column("image").to_pylist())  # writable, as torch asks
     images = np.frombuffer(pixels, np.uint8).reshape(-1, height, width)
     labels = table.column("label").cast(pa.int64()).fill_null(-1).to_numpy()
     return Digits(images, cast("NDArray[np.int64]", labels), tuple(table.column("id").to_pylist()))

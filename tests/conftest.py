@@ -1,13 +1,18 @@
-"""What all tests share: real digits, and an S3 server."""
+"""What all tests share: real digits, a model that learned them, and an S3 server."""
 
+import copy
 from pathlib import Path
 
 import pytest
+import torch
 
 from infra import dvc
-from inkloop import digits, download, sources
+from inkloop import checkpoint, digits, download, sources
 from inkloop import mnist as mnist_files
 from inkloop.digits import Digits, Split
+from inkloop.model import ModelSettings, Recognizer
+from inkloop.readings import Reading
+from inkloop.training import TrainingSettings, fit
 
 pytest_plugins = ["s3"]
 
@@ -44,3 +49,41 @@ def mnist(mnist_table) -> dict[Split, Digits]:
 def test_digits(mnist) -> Digits:
     """The first 1,000 real test digits."""
     return mnist["test"].take(slice(0, 1000))
+
+
+@pytest.fixture(scope="session")
+def train_digits(mnist) -> Digits:
+    """4,000 real training digits."""
+    return mnist["train"].take(slice(0, 4000))
+
+
+@pytest.fixture(scope="session")
+def validation_digits(mnist) -> Digits:
+    """500 real validation digits."""
+    return mnist["validation"].take(slice(0, 500))
+
+
+@pytest.fixture(scope="session")
+def learnt(train_digits, validation_digits) -> Recognizer:
+    """A small recognizer that really learned to read, in seconds; never changed (see `trained_model`)."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    readings = (Reading(kind="rows"), Reading(kind="columns"))
+    model = Recognizer(ModelSettings(readings=readings, hidden_size=16, attention_size=8, fc_size=24, dropout=0.1))
+    settings = TrainingSettings(epochs=3, batch_size=64, learning_rate=1e-2)
+    fit(model, train_digits, validation_digits, settings, None, seed=0)
+    return model.eval()
+
+
+@pytest.fixture
+def trained_model(learnt) -> Recognizer:
+    """A copy of one's own of a small recognizer that really learned to read."""
+    return copy.deepcopy(learnt)
+
+
+@pytest.fixture(scope="session")
+def model_directory(learnt, tmp_path_factory) -> Path:
+    """The INT8 model directory of a small recognizer that really learned to read; not to be written to."""
+    folder = tmp_path_factory.mktemp("model") / "int8"
+    checkpoint.save(copy.deepcopy(learnt), folder, "int8", {"validation_accuracy": 0.9}, {"seed": "0"})
+    return folder
