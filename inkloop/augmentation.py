@@ -50,13 +50,16 @@ def _grid(images: Tensor, settings: AugmentationSettings, random: torch.Generato
     zoom = 1 + _uniform((batch, 2), random, settings.scale)
     shear = _uniform((batch,), random, settings.shear)
     shift = _uniform((batch, 2), random, 2 * settings.shift_px / width)
+    # The grid's unit is half a side, so what goes from one axis to the other is scaled by their ratio.
+    ratio = height / width
     cos, sin = angle.cos(), angle.sin()
-    x_row = torch.stack([cos / zoom[:, 0], (shear - sin) / zoom[:, 0], shift[:, 0]], 1)
-    y_row = torch.stack([sin / zoom[:, 1], cos / zoom[:, 1], shift[:, 1]], 1)
+    x_row = torch.stack([cos / zoom[:, 0], (shear - sin) / zoom[:, 0] * ratio, shift[:, 0]], 1)
+    y_row = torch.stack([sin / zoom[:, 1] / ratio, cos / zoom[:, 1], shift[:, 1] / ratio], 1)
     grid = F.affine_grid(torch.stack([x_row, y_row], 1), [batch, 1, height, width], align_corners=False)
     if settings.elastic_px > 0:
         knots = (batch, 2, settings.elastic_waves, settings.elastic_waves)
         waves = _uniform(knots, random, 2 * settings.elastic_px / width)
+        waves[:, 1] /= ratio
         grid = grid + F.interpolate(waves, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     return grid
 

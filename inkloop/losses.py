@@ -29,7 +29,8 @@ def classification_loss(logits: Tensor, labels: Tensor, settings: LossSettings) 
     targets = F.one_hot(labels, classes) * (1 - settings.label_smoothing) + settings.label_smoothing / classes
     focus = settings.focal_alpha * (1 - log_p.exp()) ** settings.focal_gamma
     weighted = targets * focus * log_p if weight is None else targets * focus * log_p * weight
-    return -weighted.sum(1).mean()
+    total = len(labels) if weight is None else weight[labels].sum()  # as cross entropy has it
+    return -weighted.sum() / total
 
 
 def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:

@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -61,6 +62,19 @@ def train_digits(mnist) -> Digits:
 def validation_digits(mnist) -> Digits:
     """500 real validation digits."""
     return mnist["validation"].take(slice(0, 500))
+
+
+@pytest.fixture(scope="session")
+def few_digits(mnist, tmp_path_factory) -> Path:
+    """A folder with a table of 1,100 real digits: 600 train, 200 validation, 300 test."""
+    folder = tmp_path_factory.mktemp("few") / "digits"
+    parts = {"train": 600, "validation": 200, "test": 300}
+    tables = [
+        digits.to_table(mnist[split].images[:count], mnist[split].labels[:count], "mnist", split)
+        for split, count in parts.items()
+    ]
+    digits.write(pa.concat_tables(tables), folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
