@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import kfp
-import kfp_server_api
+import kfp_server_api  # type: ignore[import-untyped]
 import urllib3
 from kfp.compiler import Compiler
 from kfp.dsl.base_component import BaseComponent
@@ -41,10 +41,6 @@ def submit(graph: BaseComponent, arguments: Mapping[str, Any], host: str, run_na
 
     host: as http://host:port; a bearer token is taken from KFP_TOKEN. Raises UserError if the host does not comply.
     """
-    if not host:
-        raise UserError(
-            "KFP_HOST: not set. Say where Kubeflow Pipelines is: make pipeline-submit KFP_HOST=http://host:port"
-        )
     name = graph.pipeline_spec.pipeline_info.name
     with tempfile.TemporaryDirectory() as scratch, _explained(host), contextlib.redirect_stdout(None):
         package = Path(scratch) / "pipeline.yaml"

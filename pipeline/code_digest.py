@@ -18,10 +18,11 @@ def code_digests(steps: Mapping[str, Iterable[str]], packages: Iterable[str], lo
     first, *others = packages
     graph = grimp.build_graph(first, *others, cache_dir=None)
     locked = lock.read_bytes() if lock.exists() else b""
-    return {step: _digest(_files(graph, modules), locked) for step, modules in steps.items()}
+    return {step: _digest(files_of(graph, modules), locked) for step, modules in steps.items()}
 
 
-def _files(graph: grimp.ImportGraph, modules: Iterable[str]) -> dict[str, Path]:
+def files_of(graph: grimp.ImportGraph, modules: Iterable[str]) -> dict[str, Path]:
+    """The files that the modules run within the graph's packages, by name."""
     files: dict[str, Path] = {}
     reached: set[str] = set()
     for module in modules:

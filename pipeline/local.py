@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,11 @@ from pipeline.cache import ContentCache, Values, sweep
 from pipeline.log import Log
 from pipeline.progress import Progress, remembered
 
-# What a step may know of the caller's environment: where programs and certificates are, and how to reach Ray and S3.
+# What a step may know of the caller's environment: where programs and certificates are, how to reach the network.
 # On a cluster it would not see the rest either.
-PASSED_ON = ("PATH", "HOME", "USER", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE")
-PASSED_ON_BY_PREFIX = ("AWS_", "RAY_", "LC_", "INKLOOP_")
+PASSED_ON = ("PATH", "HOME", "USER", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "REQUESTS_CA_BUNDLE")
+PASSED_ON_BY_PREFIX = ("AWS_", "CUDA_", "DVC_", "INKLOOP_", "LC_", "PIP_", "RAY_", "SSL_")
+PASSED_ON_BY_ENDING = ("_PROXY", "_proxy")
 # A worker is one thread: two of them share a core far worse than one keeps it.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -99,7 +101,7 @@ def run(
                 raise
             if (said := log.user_error()) is not None:
                 raise UserError(said) from error
-            ending = "\n".join(log.tail(20))
+            ending = "\n".join(log.tail(20)) or "".join(traceback.format_exception(error))
             raise StepFailed(f"The step {failed.name} failed:\n{ending}\nThe whole log: {log.path}") from error
         finally:
             known[profile] = {**known.get(profile, {}), **remembered(list(progress.steps.values()))}
@@ -134,9 +136,13 @@ class _Recorder:
 
 
 def _run_by_kfp(graph: BaseComponent, arguments: Mapping[str, Any], folder: Path, cache: ContentCache) -> None:
-    runner = local.SubprocessRunner(use_venv=False)
-    root = folder / "runs"
-    local.init(runner=runner, pipeline_root=str(root), enable_caching=True, cache_root=cache.cache_root)
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(folder / "runs"),
+        workspace_root=str(Path("workspace").absolute()),
+        enable_caching=True,
+        cache_root=cache.cache_root,
+    )
     # kfp makes its cache on first use and offers no other way to bring one's own.
     kfp_cache._cache_singleton, kfp_cache._cache_singleton_root = cache, cache.cache_root
     graph(**arguments)
@@ -177,7 +183,7 @@ def _surroundings(folder: Path) -> Iterator[None]:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     before, mark = dict(os.environ), uuid4().hex
-    passed_on = {k: v for k, v in before.items() if k in PASSED_ON or k.startswith(PASSED_ON_BY_PREFIX)}
+    passed_on = {name: value for name, value in before.items() if _is_passed_on(name)}
     end_of_run = [sys.executable, "-m", "pipeline.guard", mark]
     watcher = subprocess.Popen(end_of_run, stdin=subprocess.PIPE, start_new_session=True)
     ours = {**ONE_THREAD, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1", guard.MARK: mark}
@@ -191,3 +197,7 @@ def _surroundings(folder: Path) -> Iterator[None]:
         os.environ.update(before)
         watcher.communicate()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_passed_on(variable: str) -> bool:
+    return variable in PASSED_ON or variable.startswith(PASSED_ON_BY_PREFIX) or variable.endswith(PASSED_ON_BY_ENDING)

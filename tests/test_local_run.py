@@ -28,7 +28,9 @@ class Toy:
         return [sys.executable, "toyrun.py", *(f"--{name}={value}" for name, value in given.items())]
 
     def start(self, environment: dict[str, str] | None = None, **options: object) -> "subprocess.Popen[str]":
-        everything = {**os.environ, "PYTHONPATH": str(self.folder), "COLUMNS": "200", **(environment or {})}
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        everything = {**os.environ, "PYTHONPATH": str(self.folder), "TMPDIR": str(temporary), **(environment or {})}
         return subprocess.Popen(
             self.command(**options),
             cwd=self.folder,

@@ -1,0 +1,103 @@
+"""`python -m pipeline`: run the graph here, compile it, submit it to Kubeflow, serve the champion."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from inkloop.errors import UserError
+
+CHECKOUT = Path(__file__).parent.parent
+DEFAULT_STORE = CHECKOUT / "store"
+
+ProfileName = Annotated[str, typer.Option("--profile", help="smoke, default, full, or a YAML file.")]
+Source = Annotated[str, typer.Option(help="A data set by name (mnist), a folder of digits, or an IDX file.")]
+Store = Annotated[str, typer.Option(help="Where models are kept: a folder, or s3://bucket/prefix.")]
+
+app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def run(
+    profile: ProfileName = "default",
+    source: Source = "mnist",
+    store: Store = str(DEFAULT_STORE),
+    artifacts: Annotated[Path, typer.Option(help="Where outputs, cache and log go.")] = CHECKOUT / "artifacts",
+    data: Annotated[Path, typer.Option(help="Where data sets known by name are kept.")] = CHECKOUT / "data",
+) -> None:
+    """Run the whole pipeline on this machine."""
+    from pipeline import graph, local, summary, verdict
+    from pipeline import profile as profiles
+    from pipeline.code_digest import code_digests
+
+    console = Console()
+    chosen = profiles.load(profile)
+    arguments = graph.arguments_here(chosen, source, store, data)
+    code = code_digests(graph.CODE, graph.ROOMS)
+    pipeline, name, expected_s = graph.build(code), Path(profile).stem, chosen.expected_s
+    try:
+        finished = local.run(pipeline, arguments, artifacts, console, name, expected_s, verdict.stands)
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from the last finished step.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    came_to = summary.summarize(finished, name)
+    summary.write(came_to, artifacts / "latest" / "summary.json")
+    summary.draw_sample(finished, artifacts / "latest" / "digit.png")
+    summary.show(came_to, artifacts / "latest", console)
+
+
+@app.command("compile")
+def compile_graph(path: Path) -> None:
+    """Write the pipeline as Kubeflow's IR YAML, one for all profiles."""
+    from pipeline import cluster, graph
+
+    cluster.compile_to(graph.build(), path)
+    print(f"{path}: written.")
+
+
+@app.command()
+def submit(
+    host: Annotated[str, typer.Option(envvar="KFP_HOST", help="http://host:port of Kubeflow Pipelines.")] = "",
+    profile: ProfileName = "default",
+    source: Source = "mnist",
+    store: Store = "",
+) -> None:
+    """Upload the pipeline to Kubeflow and start it; the token of KFP_TOKEN is sent along."""
+    from pipeline import cluster, graph
+    from pipeline import profile as profiles
+
+    if not host:
+        raise UserError("KFP_HOST: not set. Say where Kubeflow Pipelines is, as KFP_HOST=http://host:port.")
+    arguments = graph.arguments_on_cluster(profiles.load(profile), source, store)
+    name = f"{Path(profile).stem} {datetime.now(UTC):%Y-%m-%d %H:%M}"
+    submitted = cluster.submit(graph.build(), arguments, host, name)
+    print(f"Version {submitted.version} runs: {submitted.url}")
+
+
+@app.command()
+def serve(store: Store = str(DEFAULT_STORE), host: str = "127.0.0.1", port: int = 3000) -> None:
+    """Serve the champion until interrupted."""
+    from serving import launch
+
+    sys.exit(launch.serve(store, host, port))
+
+
+def main() -> None:
+    """Run a command; a mistake that the user can mend ends it with one sentence and exit code 2."""
+    from pipeline.local import StepFailed
+
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except StepFailed as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

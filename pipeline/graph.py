@@ -1,0 +1,155 @@
+"""The one pipeline: the order of the steps and what each hands to the next, the same on a laptop and a cluster."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.validate import validate
+from kfp import dsl, kubernetes
+from kfp.dsl.base_component import BaseComponent
+
+from components.augment import augment
+from components.distill import distill
+from components.evaluate import evaluate
+from components.gate import gate as decide
+from components.ingest import ingest
+from components.package import package
+from components.prune import prune
+from components.quantize import quantize
+from components.train import train
+from components.tune import tune
+from infra import registry
+from infra.storage import open_store
+from inkloop import mnist, sources
+from inkloop.errors import UserError
+from inkloop.lineage import CODE_VARIABLE
+from pipeline.profile import Profile
+
+TITLES = {
+    "ingest": "Ingest digits",
+    "validate": "Validate data",
+    "augment": "Fix augmentation",
+    "tune": "Tune training",
+    "train": "Train teacher",
+    "distill": "Distill student",
+    "prune": "Prune student",
+    "quantize": "Quantize to INT8",
+    "evaluate": "Evaluate models",
+    "gate": "Judge challenger",
+    "package": "Package and promote",
+}
+ROOMS = ("components", "serving", "infra", "inkloop")
+# The modules that a step's code starts from. The Bento is a copy of whole rooms, which no import shows.
+CODE: dict[str, tuple[str, ...]] = {name: (f"components.{name}",) for name in TITLES}
+CODE["package"] = ("components.package", "serving", "infra", "inkloop")
+# They read and change the champion in the store, which Kubeflow's cache does not see.
+NEVER_CACHED_ON_CLUSTER = {"gate", "package"}
+S3_SECRET = "inkloop-s3"  # of Kubernetes; its keys become these variables of the steps
+S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+
+
+def arguments_here(profile: Profile, source: str, store: str, data_dir: Path) -> dict[str, Any]:
+    """What the graph is called with on this machine. Raises UserError if there is no such source or store."""
+    store = store if "://" in store else str(Path(store).absolute())
+    return {
+        **_configurations(profile),
+        "source": source if source == mnist.NAME else str(Path(source).absolute()),
+        "source_digest": sources.digest(source),
+        "data_dir": str(data_dir.absolute()),
+        "store": store,
+        "store_id": registry.store_id(open_store(store)),
+    }
+
+
+def arguments_on_cluster(profile: Profile, source: str, store: str) -> dict[str, Any]:
+    """What the graph is called with on a cluster, which sees no folder of this machine: UserError if one is given."""
+    if source != mnist.NAME:
+        raise UserError(f"SOURCE {source}: a cluster does not see it. Give a data set by name: {mnist.NAME}.")
+    if not store.startswith("s3://"):
+        raise UserError(f"STORE {store!r}: a cluster does not see it. Give one it reaches: STORE=s3://bucket/prefix.")
+    return {
+        **_configurations(profile),
+        "source": source,
+        "source_digest": sources.digest(source),
+        "data_dir": "/tmp/inkloop-data",
+        "store": store,
+        **profile.cluster.model_dump(),
+    }
+
+
+def _configurations(profile: Profile) -> dict[str, Any]:
+    # kfp carries no null: a setting that may be None has None for its default in code.
+    return profile.model_dump(mode="json", exclude={"cluster", "expected_s"}, exclude_none=True)
+
+
+def build(code: Mapping[str, str] | None = None) -> BaseComponent:
+    """The graph for a cluster; with the steps' code digests, for the local runner.
+
+    On a cluster the image's tag stands for the code, steps are tried again when a node fails, and ask for CPU and
+    memory. On a laptop the digest becomes a part of the cache key, and a mistake is not tried again.
+    """
+
+    @dsl.pipeline(  # type: ignore[untyped-decorator]
+        name="inkloop",
+        display_name="Inkloop: handwritten digits",
+        description="From digits to a served INT8 reader: the best model so far stays champion.",
+    )
+    def inkloop(
+        source: str,
+        source_digest: str,
+        data_dir: str,
+        data: dict[str, Any],
+        validation: dict[str, Any],
+        augmentation: dict[str, Any],
+        tuning: dict[str, Any],
+        teacher: dict[str, Any],
+        student: dict[str, Any],
+        pruning: dict[str, Any],
+        quantization: dict[str, Any],
+        evaluation: dict[str, Any],
+        gate: dict[str, Any],
+        packaging: dict[str, Any],
+        seed: int,
+        store: str,
+        store_id: str = "",
+        cpu: str = "2",
+        memory: str = "4Gi",
+    ) -> None:
+        read = ingest(source=source, source_digest=source_digest, data_dir=data_dir, config=data)
+        checked = validate(digits=read.outputs["digits"], config=validation)
+        validated = checked.outputs["validated"]
+        fixed = augment(validated=validated, config=augmentation, seed=seed)
+        recipe = fixed.outputs["recipe"]
+        tuned = tune(validated=validated, recipe=recipe, config=tuning, teacher=teacher, seed=seed)
+        trained = train(validated=validated, recipe=recipe, best=tuned.outputs["best"], config=teacher, seed=seed)
+        lessons = {"validated": validated, "recipe": recipe, "teacher": trained.outputs["teacher"], "seed": seed}
+        distilled = distill(**lessons, config=student)
+        cut = prune(**lessons, student=distilled.outputs["student"], config=pruning)
+        rounded = quantize(**lessons, pruned=cut.outputs["pruned"], config=quantization)
+        int8 = rounded.outputs["int8"]
+        judged = evaluate(
+            validated=validated,
+            deformed=fixed.outputs["deformed"],
+            teacher=trained.outputs["teacher"],
+            student=distilled.outputs["student"],
+            pruned=cut.outputs["pruned"],
+            int8=int8,
+            config=evaluation,
+        )
+        home = {"store": store, "store_id": store_id}
+        report = judged.outputs["report"]
+        decided = decide(validated=validated, int8=int8, report=report, config=gate, **home)
+        packed = package(int8=int8, report=report, decision=decided.outputs["decision"], config=packaging, **home)
+
+        tasks = (read, checked, fixed, tuned, trained, distilled, cut, rounded, judged, decided, packed)
+        for (name, title), task in zip(TITLES.items(), tasks, strict=True):
+            task.set_display_name(title)
+            if code is not None:
+                task.set_env_variable(CODE_VARIABLE, code[name])
+                continue
+            task.set_retry(3, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="10m")
+            task.set_cpu_request(cpu).set_memory_request(memory)
+            task.set_caching_options(enable_caching=name not in NEVER_CACHED_ON_CLUSTER)
+            kubernetes.use_secret_as_env(task, S3_SECRET, {key: key for key in S3_VARIABLES}, optional=True)
+
+    return inkloop

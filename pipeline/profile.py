@@ -1,0 +1,76 @@
+"""A profile: the configuration of every step, from defaults in code and a YAML file that says what differs."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from inkloop.augmentation import AugmentationSettings
+from inkloop.card import PackagingSettings
+from inkloop.distillation import DistillationSettings
+from inkloop.errors import UserError
+from inkloop.evaluation import EvaluationSettings
+from inkloop.gate import GateSettings
+from inkloop.pruning import PruningSettings
+from inkloop.qat import QuantizationSettings
+from inkloop.search import TeacherSettings, TuningSettings
+from inkloop.settings import Settings
+from inkloop.sources import IngestSettings
+
+FOLDER = Path(__file__).parent / "profiles"
+
+
+class ClusterSettings(Settings):
+    """What a step asks Kubernetes for."""
+
+    cpu: str = "2"
+    memory: str = "4Gi"
+
+
+class Profile(Settings):
+    """Every choice a run of the pipeline makes."""
+
+    seed: int = 0
+    data: IngestSettings = IngestSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    tuning: TuningSettings = TuningSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    student: DistillationSettings = DistillationSettings()
+    pruning: PruningSettings = PruningSettings()
+    quantization: QuantizationSettings = QuantizationSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    packaging: PackagingSettings = PackagingSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    expected_s: dict[str, float] = Field(default_factory=dict)  # of a step on two cores, until measured here
+
+
+def load(name: str) -> Profile:
+    """The profile of this name, or in this YAML file; what it does not say is as in code.
+
+    Raises UserError naming file and key for an unknown key or a value of the wrong type.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(known.stem for known in FOLDER.glob("*.yaml")))
+        raise UserError(f"profile {name!r}: no such profile. There are {known}; or give the path of a YAML file.")
+    try:
+        changes = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(changes, dict):
+        raise UserError(f"{path}: must be a mapping such as `seed: 1`, not {type(changes).__name__}.")
+    try:
+        return Profile.model_validate(_merged(Profile().model_dump(), changes))
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UserError(f"{path}: {'; '.join(problems)}.") from error
+
+
+def _merged(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in changes.items():
+        below = defaults.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,96 @@
+"""What a run came to: `summary.json` (its keys are stable) and the table a person reads."""
+
+import json
+import os
+from pathlib import Path
+
+from PIL import Image
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from inkloop import digits
+from pipeline.local import Run, write_atomically
+from pipeline.progress import clock
+
+
+class StepSummary(BaseModel):
+    """How one step went: the seconds it ran, 0 if it was taken from the cache."""
+
+    name: str
+    seconds: float
+    cached: bool
+
+
+class ModelSummary(BaseModel):
+    """One model on the test set: accuracy in 0..1, bytes of its ONNX file, median time of one image on one thread."""
+
+    test_accuracy: float
+    parameters: int
+    size_bytes: int
+    latency_p50_us: float
+
+
+class GateSummary(BaseModel):
+    """Whether the INT8 model became champion, and why."""
+
+    promoted: bool
+    reason: str
+
+
+class Summary(BaseModel):
+    """What `artifacts/latest/summary.json` holds. `models`: teacher, student, pruned, int8; `wall_s`: of the run."""
+
+    profile: str
+    wall_s: float
+    steps: list[StepSummary]
+    models: dict[str, ModelSummary]
+    gate: GateSummary
+
+
+def summarize(run: Run, profile: str) -> Summary:
+    """The summary of a finished run of the graph, from the report of `evaluate` and the decision of `gate`."""
+    return Summary(
+        profile=profile,
+        wall_s=round(run.wall_s, 2),
+        steps=[StepSummary(name=step.name, seconds=round(step.seconds, 2), cached=step.cached) for step in run.steps],
+        models=json.loads(run.output("evaluate", "report").read_text())["models"],
+        gate=json.loads(run.output("gate", "decision").read_text()),
+    )
+
+
+def write(summary: Summary, path: Path) -> None:
+    """Write the summary as JSON, whole or not at all."""
+    write_atomically(path, summary.model_dump_json(indent=2) + "\n")
+
+
+def show(summary: Summary, latest: Path, console: Console) -> None:
+    """Print the models side by side, the gate's verdict, and what to do next, ready to be pasted."""
+    shown = Table("model")
+    for heading in ("test accuracy", "parameters", "size", "latency p50"):
+        shown.add_column(heading, justify="right")
+    for name, model in summary.models.items():
+        size, latency = f"{model.size_bytes / 1000:,.1f} KB", f"{model.latency_p50_us:,.0f} µs"
+        shown.add_row(name, f"{model.test_accuracy:.2%}", f"{model.parameters:,}", size, latency)
+    console.print(shown)
+    cached = sum(step.cached for step in summary.steps)
+    took = f"{len(summary.steps)} steps in {clock(summary.wall_s)}, {cached} of them from the cache"
+    verdict = "[green]promoted[/]" if summary.gate.promoted else "[yellow]not promoted[/]"
+    here = os.path.relpath(latest)
+    lines = f"""Profile {summary.profile}: {took}.
+Gate: {verdict}; {summary.gate.reason}.
+
+[bold]Next[/]
+  make serve                           # the champion answers on http://127.0.0.1:3000; then, to ask it:
+  curl -F image=@{here}/digit.png http://127.0.0.1:3000/predict
+  .venv/bin/tensorboard --logdir {here}    # how training went
+  cat {here}/summary.json {here}/run.log   # all figures, all that the steps said"""
+    console.print(lines, highlight=False, soft_wrap=True)
+
+
+def draw_sample(run: Run, path: Path) -> None:
+    """Write one test digit as a picture, to try the served champion on."""
+    test = digits.read(run.output("validate", "validated"), "test")
+    unfinished = path.with_name(f".{path.name}")
+    Image.fromarray(test.images[0]).save(unfinished, format="PNG")
+    unfinished.replace(path)

@@ -1,0 +1,52 @@
+"""Profiles: what a user writes is checked, and what they leave out is as in code."""
+
+from pathlib import Path
+
+import pytest
+
+from inkloop.errors import UserError
+from pipeline import profile
+
+
+@pytest.fixture
+def written(tmp_path: Path):
+    def write(text: str) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_what_a_profile_leaves_out_is_as_in_code(written):
+    assert profile.load(written("")) == profile.Profile()
+
+
+def test_a_change_deep_down_leaves_its_neighbors_alone(written):
+    chosen = profile.load(written("student: {training: {epochs: 77}}"))
+    usual = profile.Profile().student
+    assert chosen.student.training.epochs == 77
+    assert chosen.student.training.learning_rate == usual.training.learning_rate
+    assert chosen.student.model == usual.model
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("studnet: {}", "studnet: Extra inputs"),
+        ("student: {training: {epoch: 3}}", r"student\.training\.epoch: Extra inputs"),
+        ("student: {training: {epochs: many}}", r"student\.training\.epochs: .*integer"),
+        ("student: 3", "student: .*Distill"),
+        ("seed: [1, 2]", "seed: .*integer"),
+        ("- student", "must be a mapping"),
+        ("student: {", "not YAML"),
+    ],
+)
+def test_a_mistake_is_named_by_file_and_key(written, text: str, said: str):
+    with pytest.raises(UserError, match=rf"mine\.yaml: .*{said}"):
+        profile.load(written(text))
+
+
+def test_an_unknown_profile_is_answered_with_those_there_are():
+    with pytest.raises(UserError, match="default, full, smoke"):
+        profile.load("smoek")
