@@ -77,7 +77,7 @@ async def on_disconnect(_: Request, error: Exception) -> Response:
 
 
 def create_app(swagger_ui: Path) -> Starlette:
-    """The app; it is ready once its `state.recognizer` is set. swagger_ui: the folder with Swagger UI's files."""
+    """The app; it is ready after `answer_with`. swagger_ui: the folder with Swagger UI's files."""
     routes = [
         Route("/predict", predict, methods=["POST"]),
         Route("/model", model),
@@ -99,6 +99,12 @@ def create_app(swagger_ui: Path) -> Starlette:
             Exception: problems.on_crash,
         },
     )
+
+
+def answer_with(app: Starlette, recognizer: Recognizer) -> None:
+    """Make this the model that answers."""
+    app.state.recognizer = recognizer
+    metrics.MODEL.labels(recognizer.version, recognizer.info.kind).set(1)
 
 
 def _json(content: dict[str, Any]) -> Response:

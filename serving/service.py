@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from infra import registry
 from infra.storage import open_store
 from inkloop.runtime import Recognizer
-from serving.app import create_app
+from serving.app import answer_with, create_app
 
 STORE_VARIABLE = "INKLOOP_STORE"  # URL of the store whose champion answers
 BUNDLED_MODEL = Path(__file__).parent.parent / "model"  # in a Bento, the model it was built with
@@ -47,7 +47,7 @@ class Inkloop:
     """Reads handwritten digits."""
 
     def __init__(self) -> None:
-        app.state.recognizer = load_recognizer(os.environ.get(STORE_VARIABLE))
+        answer_with(app, load_recognizer(os.environ.get(STORE_VARIABLE)))
 
 
 Inkloop.add_asgi_middleware(Front, answering=app)  # type: ignore[attr-defined]  # it is a bentoml.Service by now
