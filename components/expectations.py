@@ -13,7 +13,8 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its own deprecations
     import great_expectations as gx
-    from great_expectations import expectations as gxe
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.expectations import core as gxe
     from great_expectations.expectations.row_conditions import Column
 
 # What a result keeps of each offending row: the column that names the file.
@@ -91,7 +92,7 @@ def class_expectations(settings: ValidationSettings) -> list[Any]:
 def judge(digits: pd.DataFrame, classes: pd.DataFrame, settings: ValidationSettings) -> Verdict:
     """Hold both frames (see `inkloop.inspection`) against their suites."""
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas("table")
     results: list[Any] = []
     for name, frame, expectations in (

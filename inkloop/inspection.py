@@ -84,14 +84,14 @@ def _pixel_features(
     problem = pd.Series(None, range(count), dtype=object)
     lengths = np.fromiter((len(image) for image in images), np.int64, count)
     whole = (lengths == heights.astype(np.int64) * widths) & (lengths > 0)
-    for row in np.flatnonzero(~whole):
+    for row in np.flatnonzero(~whole).tolist():
         problem[row] = f"{lengths[row]} bytes of pixels where {heights[row]} x {widths[row]} are needed."
     for height, width in set(zip(heights[whole].tolist(), widths[whole].tolist(), strict=True)):
         rows = np.flatnonzero(whole & (heights == height) & (widths == width))
         pixels = np.frombuffer(b"".join(images[row] for row in rows), np.uint8).reshape(-1, height, width)
         lowest[rows], highest[rows] = pixels.min((1, 2)), pixels.max((1, 2))
         ink_share[rows] = (pixels > INK).mean((1, 2))
-        for row, image in zip(rows, pixels, strict=True):
+        for row, image in zip(rows.tolist(), pixels, strict=True):
             if digit_id(image) != ids[row]:
                 problem[row] = "its id does not belong to its pixels: it was changed after ingest."
     return {"lowest": lowest, "highest": highest, "ink_share": ink_share, "problem": problem}

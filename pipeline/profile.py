@@ -12,6 +12,7 @@ from inkloop.distillation import DistillationSettings
 from inkloop.errors import UserError
 from inkloop.evaluation import EvaluationSettings
 from inkloop.gate import GateSettings
+from inkloop.inspection import ValidationSettings
 from inkloop.pruning import PruningSettings
 from inkloop.qat import QuantizationSettings
 from inkloop.search import TeacherSettings, TuningSettings
@@ -33,6 +34,7 @@ class Profile(Settings):
 
     seed: int = 0
     data: IngestSettings = IngestSettings()
+    validation: ValidationSettings = ValidationSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     tuning: TuningSettings = TuningSettings()
     teacher: TeacherSettings = TeacherSettings()
