@@ -14,7 +14,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its own deprecations
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
-    from great_expectations.expectations import core as gxe
+    from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
+    from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
+    from great_expectations.expectations.core.expect_column_values_to_be_null import ExpectColumnValuesToBeNull
+    from great_expectations.expectations.core.expect_column_values_to_not_be_null import ExpectColumnValuesToNotBeNull
     from great_expectations.expectations.row_conditions import Column
 
 # What a result keeps of each offending row: the column that names the file.
@@ -50,26 +53,26 @@ def digit_expectations(settings: ValidationSettings) -> list[Any]:
     readable = Column("problem").is_null()
     copies = 1 - settings.max_copy_share
     return [
-        gxe.ExpectColumnValuesToBeNull(column="problem", meta={"finding": "{value}"}),
-        gxe.ExpectColumnValuesToNotBeNull(column="label", row_condition=readable, meta={"finding": "has no label"}),
-        gxe.ExpectColumnValuesToBeInSet(
+        ExpectColumnValuesToBeNull(column="problem", meta={"finding": "{value}"}),
+        ExpectColumnValuesToNotBeNull(column="label", row_condition=readable, meta={"finding": "has no label"}),
+        ExpectColumnValuesToBeInSet(
             column="label", value_set=list(range(CLASSES)), meta={"finding": "label {value} is not one of 0 to 9"}
         ),
-        gxe.ExpectColumnValuesToBeInSet(
+        ExpectColumnValuesToBeInSet(
             column="size", value_set=[size], meta={"finding": f"{{value}} pixels (height x width) instead of {size}"}
         ),
-        gxe.ExpectColumnValuesToBeBetween(
+        ExpectColumnValuesToBeBetween(
             column="highest", min_value=settings.min_highest, max_value=255, meta={"finding": blank}
         ),
-        gxe.ExpectColumnValuesToBeBetween(
+        ExpectColumnValuesToBeBetween(
             column="ink_share",
             min_value=settings.min_ink_share,
             max_value=settings.max_ink_share,
             meta={"finding": ink},
         ),
-        gxe.ExpectColumnValuesToBeNull(column="conflict", meta={"finding": "the same picture has {value}"}),
-        gxe.ExpectColumnValuesToBeNull(column="leak", meta={"finding": "leaks: {value}"}),
-        gxe.ExpectColumnValuesToBeInSet(
+        ExpectColumnValuesToBeNull(column="conflict", meta={"finding": "the same picture has {value}"}),
+        ExpectColumnValuesToBeNull(column="leak", meta={"finding": "leaks: {value}"}),
+        ExpectColumnValuesToBeInSet(
             column="is_copy", value_set=[False], mostly=copies, meta={"finding": "there more than once"}
         ),
     ]
@@ -79,8 +82,8 @@ def class_expectations(settings: ValidationSettings) -> list[Any]:
     """What each class of each split must be; see `digit_expectations`."""
     share = f"{{value:.1%}} of its split, not {settings.min_class_share:.1%} to {settings.max_class_share:.1%}"
     return [
-        gxe.ExpectColumnValuesToBeBetween(column="digits", min_value=1, meta={"finding": "missing: no digit has it"}),
-        gxe.ExpectColumnValuesToBeBetween(
+        ExpectColumnValuesToBeBetween(column="digits", min_value=1, meta={"finding": "missing: no digit has it"}),
+        ExpectColumnValuesToBeBetween(
             column="share",
             min_value=settings.min_class_share,
             max_value=settings.max_class_share,
