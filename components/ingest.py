@@ -2,7 +2,7 @@
 
 from kfp.dsl import Dataset, Metrics, Output
 
-from components import component
+from components.component import component
 
 
 @component

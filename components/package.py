@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Input, Markdown, Model, Output
 
-from components import component
+from components.component import component
 
 
 @component

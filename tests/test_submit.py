@@ -14,7 +14,7 @@ import pytest
 import yaml
 from kfp import dsl
 
-from components import component
+from components.component import component
 from inkloop.errors import UserError
 from pipeline.cluster import submit
 
