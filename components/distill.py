@@ -17,24 +17,29 @@ def distill(
     seed: int,
 ) -> None:
     """Teach the small student with the teacher's soft answers (Hinton 2015)."""
+    import tempfile
     from pathlib import Path
 
-    from inkloop import checkpoint, digits, distillation
+    from inkloop import checkpoint, digits
     from inkloop.augmentation import AugmentationSettings
+    from inkloop.distillation import DistillationSettings, lessons_of
     from inkloop.lineage import lineage_of
-    from inkloop.logs import TrainingLog
+    from infra.ray_train import Job, fit_on_ray
 
+    settings = DistillationSettings.model_validate(config)
+    augmentation = AugmentationSettings.model_validate_json(Path(recipe.path).read_text())
     source = Path(validated.path)
-    validation = digits.read(source, "validation")
-    model, state = distillation.distill(
-        checkpoint.load(Path(teacher.path)),
-        digits.read(source, "train"),
-        validation,
-        AugmentationSettings.model_validate_json(Path(recipe.path).read_text()),
-        distillation.DistillationSettings.model_validate(config),
-        seed,
-        TrainingLog(Path(logs.path), validation).write,
-    )
+    train = digits.read(source, "train")
+    lessons = lessons_of(checkpoint.load(Path(teacher.path)), train, settings.teaching)
+    with tempfile.TemporaryDirectory() as storage:
+        model, state = fit_on_ray(
+            Job(settings.model, settings.training, augmentation, seed, lessons),
+            train,
+            digits.read(source, "validation"),
+            Path(storage),
+            Path(logs.path),
+            settings.workers,
+        )
     figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
     checkpoint.save(model, Path(student.path), "student", figures, lineage_of(source, seed, teacher=Path(teacher.path)))
     for name, value in figures.items():

@@ -15,6 +15,7 @@ from ray.train.torch import TorchTrainer, prepare_model
 from infra.ray_session import ray_session
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
+from inkloop.distillation import Lessons, taught_loss
 from inkloop.logs import TrainingLog
 from inkloop.model import ModelSettings, Recognizer
 from inkloop.training import EpochResult, TrainingSettings, TrainingState, fit
@@ -32,6 +33,7 @@ class Job:
     training: TrainingSettings
     augmentation: AugmentationSettings | None
     seed: int
+    lessons: Lessons | None = None  # a teacher's, beside the labels
 
 
 def save_state(state: TrainingState, folder: Path) -> None:
@@ -75,8 +77,20 @@ def _worker(config: dict[str, Any]) -> None:
                     shutil.copytree(scratch, Path(folder) / LOGS_NAME)
                 ray.train.report(asdict(result), checkpoint=Checkpoint(folder) if rank == 0 else None)
 
-        arguments = (model, train, validation, job.training, job.augmentation, job.seed)
-        fit(*arguments, on_epoch=report, state=state, parallel=parallel, rank=rank, workers=workers)
+        fit(
+            model,
+            train,
+            validation,
+            job.training,
+            job.augmentation,
+            job.seed,
+            loss=None if job.lessons is None else taught_loss(job.lessons),
+            on_epoch=report,
+            state=state,
+            parallel=parallel,
+            rank=rank,
+            workers=workers,
+        )
 
 
 def fit_on_ray(

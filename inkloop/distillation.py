@@ -1,15 +1,16 @@
 """Distillation: a small student learns from the teacher's soft answers (Hinton 2015)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
 from inkloop.losses import distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer
 from inkloop.settings import Settings
-from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingState, fit, logits
+from inkloop.training import Batch, Loss, TrainingSettings, logits
 
 
 class TeachingSettings(Settings):
@@ -23,39 +24,36 @@ class DistillationSettings(Settings):
     """The student's shape, and how it is taught."""
 
     model: ModelSettings = ModelSettings(hidden_size=40, attention_size=16, fc_size=40, dropout=0.0)
-    training: TrainingSettings = TrainingSettings(epochs=8, learning_rate=8e-3, ema_decay=0.998)
+    training: TrainingSettings = TrainingSettings(epochs=14, learning_rate=8e-3, ema_decay=0.998)
     teaching: TeachingSettings = TeachingSettings()
+    workers: int = 0  # 0 = one for each GPU, or else CPU, that Ray has
 
 
-def taught_loss(teacher: Recognizer, train: Digits, teaching: TeachingSettings) -> Loss:
-    """The loss of learning `train` from teacher and labels.
+@dataclass(frozen=True)
+class Lessons:
+    """What the teacher says of each training digit: logits float (n, 10); and how much it counts."""
 
-    The teacher answers each digit once, undeformed; the student is held to that answer however its copy is deformed
-    (Xie 2020), so that soft labels cost one pass and every epoch still sees new deformations.
+    teacher_logits: Tensor
+    teaching: TeachingSettings
+
+
+def lessons_of(teacher: Recognizer, train: Digits, teaching: TeachingSettings) -> Lessons:
+    """Let the teacher answer each digit once, undeformed.
+
+    The student is held to that answer however its copy is deformed (Xie 2020), so that soft labels cost one pass and
+    every epoch still sees new deformations.
     """
-    teacher_logits = logits(teacher, torch.from_numpy(train.images))
+    return Lessons(logits(teacher, torch.from_numpy(train.images)), teaching)
+
+
+def taught_loss(lessons: Lessons) -> Loss:
+    """The loss of learning the training digits from teacher and labels together."""
+    teaching = lessons.teaching
 
     def loss(answer: Answer, batch: Batch) -> Tensor:
-        said = teacher_logits[batch.rows].to(answer.logits.device)
+        said = lessons.teacher_logits[batch.rows].to(answer.logits.device)
         from_teacher = distillation_loss(answer.logits, said, teaching.temperature)
         from_labels = F.cross_entropy(answer.logits, batch.labels)
         return teaching.teacher_share * from_teacher + (1 - teaching.teacher_share) * from_labels
 
     return loss
-
-
-def distill(
-    teacher: Recognizer,
-    train: Digits,
-    validation: Digits,
-    augmentation: AugmentationSettings,
-    settings: DistillationSettings,
-    seed: int,
-    on_epoch: OnEpoch | None = None,
-) -> tuple[Recognizer, TrainingState]:
-    """Teach a new student. Returns it with its best weights on the validation digits, and how training went."""
-    loss = taught_loss(teacher, train, settings.teaching)
-    torch.manual_seed(seed)
-    student = Recognizer(settings.model)
-    state = fit(student, train, validation, settings.training, augmentation, seed, loss=loss, on_epoch=on_epoch)
-    return student, state

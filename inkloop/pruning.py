@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
-from inkloop.distillation import TeachingSettings, taught_loss
+from inkloop.distillation import TeachingSettings, lessons_of, taught_loss
 from inkloop.model import Answer, Reader, Recognizer, readers_of
 from inkloop.settings import Settings
 from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingState, fit
@@ -17,7 +17,7 @@ class PruningSettings(Settings):
     share: float = 0.2  # of the units of every LSTM, 0..1
     lasso: float = 1e-4  # weight of the group lasso in the loss
     sparsifying: TrainingSettings = TrainingSettings(epochs=1, learning_rate=3e-3)
-    recovering: TrainingSettings = TrainingSettings(epochs=3, learning_rate=4e-3, ema_decay=0.998)
+    recovering: TrainingSettings = TrainingSettings(epochs=4, learning_rate=4e-3, ema_decay=0.998)
     teaching: TeachingSettings = TeachingSettings()
 
 
@@ -91,7 +91,7 @@ def prune(
 
     Returns the smaller model with its best weights on the validation digits, and how its recovery went.
     """
-    taught = taught_loss(teacher, train, settings.teaching)
+    taught = taught_loss(lessons_of(teacher, train, settings.teaching))
     sparse = sparsifying_loss(student, taught, settings.lasso)
     fit(student, train, validation, settings.sparsifying, augmentation, seed + 1, loss=sparse, on_epoch=on_epoch)
     smaller = cut(student, settings.share)

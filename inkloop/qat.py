@@ -2,7 +2,7 @@
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
-from inkloop.distillation import TeachingSettings, taught_loss
+from inkloop.distillation import TeachingSettings, lessons_of, taught_loss
 from inkloop.model import Recognizer
 from inkloop.quantization import rounded_weights
 from inkloop.settings import Settings
@@ -12,7 +12,7 @@ from inkloop.training import OnEpoch, TrainingSettings, TrainingState, fit
 class QuantizationSettings(Settings):
     """How long a model is trained in rounded weights."""
 
-    training: TrainingSettings = TrainingSettings(epochs=2, learning_rate=1e-3, ema_decay=0.998)
+    training: TrainingSettings = TrainingSettings(epochs=3, learning_rate=1e-3, ema_decay=0.998)
     teaching: TeachingSettings = TeachingSettings()
 
 
@@ -27,6 +27,6 @@ def train_quantized(
     on_epoch: OnEpoch | None = None,
 ) -> TrainingState:
     """Train the model on in rounded weights, in place; it ends with the exact weights whose rounding was best."""
-    loss = taught_loss(teacher, train, settings.teaching)
+    loss = taught_loss(lessons_of(teacher, train, settings.teaching))
     data = (train, validation, settings.training, augmentation, seed + 3)
     return fit(model, *data, loss=loss, weights=rounded_weights, on_epoch=on_epoch)
