@@ -20,11 +20,11 @@ def distill(
     import tempfile
     from pathlib import Path
 
+    from infra.ray_train import Job, fit_on_ray
     from inkloop import checkpoint, digits
     from inkloop.augmentation import AugmentationSettings
     from inkloop.distillation import DistillationSettings, lessons_of
     from inkloop.lineage import lineage_of
-    from infra.ray_train import Job, fit_on_ray
 
     settings = DistillationSettings.model_validate(config)
     augmentation = AugmentationSettings.model_validate_json(Path(recipe.path).read_text())

@@ -27,11 +27,22 @@ class ModelInfo(Settings):
 
 
 def info(folder: Path) -> ModelInfo:
-    """Read `model.json`. Raises UserError if the folder holds no model."""
+    """Read `model.json`. Raises UserError if the folder holds no whole model."""
+    for name in (INFO_NAME, ONNX_NAME, WEIGHTS_NAME):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder}: not a model directory ({name} is missing). Name one that a training step wrote."
+            )
     path = folder / INFO_NAME
-    if not path.is_file():
-        raise UserError(f"{folder}: not a model directory ({INFO_NAME} is missing).")
-    return ModelInfo.model_validate_json(path.read_text())
+    try:
+        return ModelInfo.model_validate_json(path.read_text())
+    except ValueError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """The error of a file of a model directory that is there but broken."""
+    return UserError(f"{path}: not readable ({str(error).splitlines()[0]}). Fetch or train the model again.")
 
 
 def write_info(folder: Path, model_info: ModelInfo) -> None:

@@ -16,7 +16,7 @@ BATCH_SIZE = 256
 
 def _deform_all(originals: Digits, settings: AugmentationSettings, seed: int) -> list[torch.Tensor]:
     random = torch.Generator().manual_seed(seed)
-    parts = torch.from_numpy(originals.images.copy()).split(BATCH_SIZE)
+    parts = torch.from_numpy(originals.images).split(BATCH_SIZE)
     return [deform(part.float(), settings, random).round().to(torch.uint8) for part in parts]
 
 

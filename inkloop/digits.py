@@ -185,5 +185,5 @@ def read(folder: Path, split: Split | None = None) -> Digits:
     height, width = next(iter(sizes), (28, 28))
     pixels = bytearray().join(table.column("image").to_pylist())  # writable, as torch asks
     images = np.frombuffer(pixels, np.uint8).reshape(-1, height, width)
-    labels = table.column("label").cast(pa.int64()).fill_null(-1).to_numpy()
+    labels = table.column("label").cast(pa.int64()).fill_null(-1).to_numpy().copy()
     return Digits(images, cast("NDArray[np.int64]", labels), tuple(table.column("id").to_pylist()))

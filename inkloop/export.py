@@ -1,5 +1,6 @@
 """Export of a recognizer to ONNX, in fp32 or with INT8 weights, as one small graph from pixels to probabilities."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
 
 def export(model: Recognizer, path: Path, int8: bool = False) -> int:
     """Write the ONNX model, whole or not at all. Returns its size in bytes."""
-    model = model.cpu().eval()
+    model = copy.deepcopy(model).cpu()
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_bytes(build(model, int8).SerializeToString())
     unfinished.rename(path)

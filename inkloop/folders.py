@@ -28,12 +28,13 @@ def entries(folder: Path) -> list[Entry]:
     """Every labeled picture of a folder, in order of name.
 
     Layouts: `labels.csv` with the columns file, label and, if known, writer and split; or class folders, `3/any.png`;
-    either also one floor down, in folders named `train`, `validation` and `test`.
+    the latter, and a `labels.csv` each, also one floor down in folders named `train`, `validation` and `test`.
     Raises UserError if the folder holds no picture in these layouts, or its `labels.csv` is not one.
     """
     found = list(_listed(folder, None))
-    for split in SPLITS:
-        found += _listed(folder / split, split)
+    if not (folder / LABELS_NAME).is_file():
+        for split in SPLITS:
+            found += _listed(folder / split, split)
     if not found:
         raise UserError(
             f"{folder}: no labeled pictures. Sort PNG files into folders named 0 to 9, or list them in {LABELS_NAME} "

@@ -40,7 +40,7 @@ def sheet(images: NDArray[np.uint8], columns: int) -> str:
 def augmentation_page(source: Path, settings: AugmentationSettings, seed: int) -> str:
     """A page of training digits as they are and as the recipe deforms them, whole and part by part."""
     sample = digits.read(source, "train").take(slice(0, DIGITS))
-    pixels = torch.from_numpy(sample.images.copy()).float()
+    pixels = torch.from_numpy(sample.images).float()
 
     def deformed(recipe: AugmentationSettings) -> str:
         random = torch.Generator().manual_seed(seed)

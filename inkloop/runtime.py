@@ -15,14 +15,17 @@ class Recognizer:
     """A loaded model: one session, one thread, safe to call from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Load the model directory. Raises UserError if the folder holds no model."""
+        """Load the model directory. Raises UserError if the folder holds no whole model."""
         self.info = artifacts.info(folder)
         self.digest = artifacts.digest(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        path = str(folder / artifacts.ONNX_NAME)
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        path = folder / artifacts.ONNX_NAME
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own errors share no other base
+            raise artifacts.unreadable(path, error) from error
         self._attention = [o.name for o in self._session.get_outputs() if o.name.startswith(ATTENTION_PREFIX)]
 
     @property

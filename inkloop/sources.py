@@ -64,16 +64,16 @@ def read(source: str, data_dir: Path, settings: IngestSettings) -> tuple[pa.Tabl
     or the path of an IDX file of images, whose labels lie beside it.
     Raises UserError if there is no such source, or it holds no digits at all.
     """
-    rejected: list[Rejected] = []
     if source == mnist.NAME:
-        table = mnist.read(data_dir / mnist.NAME, settings.validation_share)
-    else:
-        path = _existing(source)
-        samples = _samples(path, settings, rejected)
-        if settings.frame:
-            samples = _framed(samples, rejected)
-        table = _assemble(list(samples), path.name, settings)
-    return _limited(table, settings), rejected
+        return _limited(mnist.read(data_dir / mnist.NAME, settings.validation_share), settings), []
+    path = _existing(source).resolve()
+    name = path.name if path.is_dir() else path.parent.name
+    rejected: list[Rejected] = []
+    samples = _samples(path, settings, rejected)
+    if settings.frame:
+        samples = _framed(samples, rejected)
+    table = _limited(_assemble(list(samples), name, settings), settings)
+    return table, [Rejected(f"{name}/{each.file}", each.reason) for each in rejected]
 
 
 def _existing(source: str) -> Path:
