@@ -68,8 +68,8 @@ def search(
 ) -> list[Trial]:
     """Run the trials on the Ray at `RAY_ADDRESS` or one started here; best first.
 
-    The first trial is the base's own settings, so the search never ends with worse than these. Which trials ASHA stops
-    depends on their timing: run one trial at a time (one CPU) where the search itself must repeat.
+    The first trial is the base's own settings, so the search never ends with worse than these. One at a
+    time, a search repeats bit for bit.
     """
     own = {
         "learning_rate": base.training.learning_rate,
@@ -83,7 +83,8 @@ def search(
             "validation": (validation.images, validation.labels, validation.ids),
         }
         trainable = tune.with_parameters(_trial, base=base, epochs=settings.epochs, digits=digits)
-        say(f"{settings.trials} trials, {cpus} at a time")
+        concurrency = settings.concurrency or cpus
+        say(f"{settings.trials} trials, {concurrency} at a time")
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             tune_config=tune.TuneConfig(
@@ -99,7 +100,7 @@ def search(
                     reduction_factor=settings.reduction_factor,
                 ),
                 num_samples=settings.trials,
-                max_concurrent_trials=cpus,
+                max_concurrent_trials=concurrency,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(name="tuning", storage_path=str(storage.resolve()), verbose=0),

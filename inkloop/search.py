@@ -37,6 +37,7 @@ class TuningSettings(Settings):
     """What is tried, how often, and on how much."""
 
     trials: int = 8
+    concurrency: int = 1  # trials at a time; 0 = one a CPU, and then what ASHA stops depends on timing
     epochs: int = 3  # a trial's, at most
     images: int = 6_000  # training digits a trial sees an epoch
     validation_images: int = 2_000

@@ -1,0 +1,100 @@
+"""`make bench-pipeline`: the profile from nothing, over seeds: wall time of each step, peak memory, accuracy."""
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+POLL_S = 0.5
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    memory_gb = round(psutil.virtual_memory().total / 1e9)
+    return {"cpu": model, "cores": psutil.cpu_count(), "memory_gb": memory_gb, "system": platform.platform()}
+
+
+def tree_bytes(process: psutil.Process) -> int:
+    """Proportional memory of a process and all below it, so that pages they share count once."""
+    total = 0
+    for member in [process, *process.children(recursive=True)]:
+        try:
+            total += member.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return total
+
+
+def run_once(profile: str, seed: int, folder: Path) -> dict[str, Any]:
+    """One run into an empty folder; returns its summary, with peak memory."""
+    settings = yaml.safe_load((ROOT / "pipeline" / "profiles" / f"{profile}.yaml").read_text()) or {}
+    chosen = folder / f"{profile}-{seed}.yaml"
+    chosen.write_text(yaml.safe_dump({**settings, "seed": seed}))
+    artifacts = folder / f"artifacts-{seed}"
+    store = folder / f"store-{seed}"
+    command = [sys.executable, "-m", "pipeline", "run", "--profile", str(chosen)]
+    command += ["--artifacts", str(artifacts), "--store", str(store)]
+    started, peak = time.monotonic(), 0
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        watched = psutil.Process(process.pid)
+        while process.poll() is None:
+            peak = max(peak, tree_bytes(watched))
+            time.sleep(POLL_S)
+    if process.returncode != 0:
+        raise SystemExit(f"seed {seed}: the run failed; its log is {artifacts / 'latest' / 'run.log'}")
+    summary: dict[str, Any] = json.loads((artifacts / "latest" / "summary.json").read_text())
+    shutil.rmtree(artifacts / "runs", ignore_errors=True)
+    return {"seed": seed, "command_wall_s": time.monotonic() - started, "peak_bytes": peak, **summary}
+
+
+def table_of(runs: list[dict[str, Any]]) -> Table:
+    """Median, least and most over the seeds."""
+    table = Table("", "median", "min", "max", title=f"{len(runs)} runs from nothing")
+
+    def add(name: str, values: list[float], form: str) -> None:
+        table.add_row(name, *(form.format(figure(values)) for figure in (statistics.median, min, max)))
+
+    for place, step in enumerate(runs[0]["steps"]):
+        add(f"{step['name']}, s", [run["steps"][place]["seconds"] for run in runs], "{:.1f}")
+    add("whole run, s", [run["command_wall_s"] for run in runs], "{:.1f}")
+    add("peak memory, GB", [run["peak_bytes"] / 1e9 for run in runs], "{:.2f}")
+    for name in runs[0]["models"]:
+        add(f"{name}, test accuracy, %", [run["models"][name]["test_accuracy"] * 100 for run in runs], "{:.2f}")
+        add(f"{name}, size, KB", [run["models"][name]["size_bytes"] / 1000 for run in runs], "{:.1f}")
+        add(f"{name}, p50, us", [run["models"][name]["latency_p50_us"] for run in runs], "{:.0f}")
+    return table
+
+
+def main() -> None:
+    """Run the seeds, print the table, keep the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", default="default")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [run_once(options.profile, seed, Path(folder)) for seed in options.seeds]
+    Console().print(table_of(runs))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    command = " ".join(["python", "benchmarks/pipeline.py", *sys.argv[1:]])
+    kept = {"machine": machine(), "date": datetime.now(UTC).date().isoformat(), "command": command, "rows": runs}
+    (RESULTS / "pipeline.json").write_text(json.dumps(kept, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
