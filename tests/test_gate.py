@@ -1,0 +1,120 @@
+"""The gate: who becomes champion, and why not."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkloop.evaluation import mcnemar
+from inkloop.gate import Candidate, Decision, GateSettings, decide
+
+COUNT = 1000
+RULES = GateSettings()
+WITHIN = {"size_bytes": 90_000, "latency_ms": 0.2}
+HALVES = {"first half": np.arange(COUNT) < COUNT // 2, "second half": np.arange(COUNT) >= COUNT // 2}
+
+
+def model(digest: str, *wrong: range) -> Candidate:
+    """A model that misreads these of 1,000 digits."""
+    right = np.ones(COUNT, bool)
+    for rows in wrong:
+        right[rows] = False
+    return Candidate(digest, right)
+
+
+CHAMPION = model("champion", range(0, 20))
+BETTER = model("challenger", range(0, 5))
+
+
+def judged(challenger: Candidate, champion: Candidate | None = CHAMPION, **figures: float) -> Decision:
+    return decide(challenger, champion, HALVES, **{**WITHIN, **figures}, settings=RULES)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "figures", "promoted", "reason"),
+    [
+        (BETTER, CHAMPION, {}, True, "better: 99.50% against the champion's 98.00% (p = 0.000), worse on no slice"),
+        (BETTER, CHAMPION, {"size_bytes": 100_001}, False, "too large: 100.0 KB, the limit is 100 KB"),
+        (BETTER, CHAMPION, {"latency_ms": 0.31}, False, "too slow: 0.310 ms an image, the limit is 0.3 ms"),
+        (BETTER, None, {}, True, "the first champion: reads 99.50% of the test digits, within budget"),
+        (BETTER, None, {"size_bytes": 100_001}, False, "too large: 100.0 KB, the limit is 100 KB"),
+        (model("new", range(0, 101)), None, {}, False, "reads 89.90% of the test digits; a first champion needs 90%"),
+        (model("new", range(0, 100)), None, {}, True, "the first champion: reads 90.00%"),
+        (CHAMPION, CHAMPION, {}, False, "it is the champion already"),
+        (model("new", range(0, 17)), CHAMPION, {}, False, "not better for certain: 98.30% against"),
+        (model("new", range(0, 40)), CHAMPION, {}, False, "worse on first half; 96.00% against"),
+        (model("new", range(500, 512)), CHAMPION, {}, False, "worse on second half; 98.80% against"),
+        (model("twin", range(0, 20)), CHAMPION, {}, False, "not better for certain: 98.00% against"),
+    ],
+)
+def test_decisions(challenger, champion, figures, promoted, reason):
+    decision = judged(challenger, champion, **figures)
+    assert (decision.promoted, decision.reason[: len(reason)]) == (promoted, reason)
+
+
+@pytest.mark.parametrize("figures", [{"size_bytes": 100_000}, {"latency_ms": 0.3}])
+def test_the_limit_itself_is_within_budget(figures):
+    assert judged(BETTER, **figures).promoted
+
+
+def test_a_decision_keeps_what_it_was_made_on():
+    decision = judged(model("challenger", range(500, 512)))
+    assert decision.challenger == "challenger"
+    assert decision.champion == "champion"
+    assert decision.challenger_accuracy == pytest.approx(0.988)
+    assert decision.champion_accuracy == pytest.approx(0.98)
+    assert decision.p_value == pytest.approx(mcnemar(model("", range(500, 512)).right, CHAMPION.right))
+    assert decision.worse_slices == ("second half",)
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+
+
+def test_without_a_champion_there_is_nothing_to_compare():
+    decision = judged(BETTER, champion=None)
+    assert (decision.champion, decision.champion_accuracy, decision.p_value) == (None, None, None)
+
+
+def test_with_many_slices_bad_luck_on_one_does_not_stop_a_better_model():
+    """Five lost digits are p = 0.03: on one slice a sign, on one of 20 expected."""
+    slices = {f"slice {part}": np.arange(COUNT) // 50 == part for part in range(20)}
+    challenger = model("challenger", range(900, 905))
+    assert decide(challenger, CHAMPION, slices, **WITHIN, settings=RULES).promoted
+    alone = {"slice 18": slices["slice 18"]}
+    assert decide(challenger, CHAMPION, alone, **WITHIN, settings=RULES).worse_slices == ("slice 18",)
+
+
+CANDIDATES = st.builds(
+    lambda digest, wrong: model(digest, *(range(row, row + 1) for row in wrong)),
+    st.sampled_from(["one", "two"]),
+    st.sets(st.integers(0, COUNT - 1), max_size=60),
+)
+SIZES = st.integers(1, 200_000)
+LATENCIES = st.floats(0.01, 1)
+
+
+@given(CANDIDATES, st.none() | CANDIDATES, SIZES, LATENCIES)
+def test_nothing_over_budget_is_ever_promoted(challenger, champion, size_bytes, latency_ms):
+    if judged(challenger, champion, size_bytes=size_bytes, latency_ms=latency_ms).promoted:
+        assert size_bytes <= 100_000
+        assert latency_ms <= 0.3
+
+
+@given(CANDIDATES, CANDIDATES)
+def test_no_champion_is_ever_replaced_by_one_that_is_not_better_for_certain(challenger, champion):
+    decision = judged(challenger, champion)
+    if decision.promoted:
+        assert mcnemar(challenger.right, champion.right) < 0.05
+        assert challenger.right.sum() > champion.right.sum()
+        assert not decision.worse_slices
+
+
+@given(CANDIDATES, CANDIDATES)
+def test_of_two_models_at_most_one_replaces_the_other(one, other):
+    assert not (judged(one, other).promoted and judged(other, one).promoted)
+
+
+@given(CANDIDATES, st.none() | CANDIDATES, SIZES, LATENCIES)
+def test_every_decision_has_a_reason_and_is_the_same_again(challenger, champion, size_bytes, latency_ms):
+    figures = {"size_bytes": size_bytes, "latency_ms": latency_ms}
+    decision = judged(challenger, champion, **figures)
+    assert decision.reason
+    assert decision == judged(challenger, champion, **figures)
