@@ -3,7 +3,7 @@
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -38,8 +38,13 @@ def run(
     arguments = graph.arguments_here(chosen, source, store, data)
     code = code_digests(graph.CODE, graph.ROOMS)
     pipeline, name, expected_s = graph.build(code), Path(profile).stem, chosen.expected_s
+
+    def stands(step: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> bool:
+        # Who edits the code while a step runs must not find its result under the code of before.
+        return code_digests(graph.CODE, graph.ROOMS)[step] == code[step] and verdict.stands(step, inputs, outputs)
+
     try:
-        finished = local.run(pipeline, arguments, artifacts, console, name, expected_s, verdict.stands)
+        finished = local.run(pipeline, arguments, artifacts, console, name, expected_s, stands)
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from the last finished step.", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -32,7 +32,7 @@ class ContentCache(LocalCache):  # type: ignore[misc]
     """Keys hold the SHA-256 of each input artifact's files instead of its place; entries hold those of the outputs.
 
     Cuts off early: where a step that had to run again makes the same bytes, what follows is still taken from the cache.
-    `stands(step, inputs, outputs)` may refuse a result that the world outside the artifacts has overtaken.
+    `stands(step, inputs, outputs)` may refuse to keep or use a result that the world outside has overtaken.
     """
 
     def __init__(self, folder: Path, observer: Observer, stands: Callable[[str, Values, Values], bool]) -> None:
@@ -70,13 +70,14 @@ class ContentCache(LocalCache):  # type: ignore[misc]
         return None
 
     def put(self, key: str, outputs: Values) -> None:
-        """Keep the outputs of a step that has just succeeded."""
-        step, _, start = self._running[key]
+        """Keep the outputs of a step that has just succeeded, unless the world has overtaken them already."""
+        step, inputs, start = self._running[key]
         for artifact in _artifacts(outputs):
             # A step that only sets an artifact's metadata leaves no file, and kfp takes that for a lost artifact.
             if not Path(artifact.path).exists():
                 Path(artifact.path).touch()
-        super().put(key, {**outputs, ABOUT: {"step": step, "content": self._contents(outputs)}})
+        if self._stands(step, inputs, outputs):
+            super().put(key, {**outputs, ABOUT: {"step": step, "content": self._contents(outputs)}})
         self._observer.finished(step, time.monotonic() - start, False, outputs)
 
     def _contents(self, outputs: Values) -> list[str]:

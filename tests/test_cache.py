@@ -124,6 +124,15 @@ def test_a_result_that_the_world_has_overtaken_is_a_miss(told: Told, tmp_path: P
     assert cache.get(at) is None
 
 
+def test_a_result_overtaken_while_its_step_ran_is_not_kept(told: Told, tmp_path: Path):
+    standing = False
+    cache = ContentCache(tmp_path / "cache", told, lambda *_: standing)
+    at = key(cache)
+    cache.put(at, {"model": artifact(tmp_path / "model", weights="1")})
+    standing = True
+    assert cache.get(at) is None
+
+
 def test_only_the_latest_used_results_of_a_step_keep_their_files(cache: ContentCache, tmp_path: Path):
     runs, keys = tmp_path / "runs", []
     for number in range(KEPT_PER_STEP + 3):
