@@ -89,6 +89,33 @@ def test_data_dvc_pins_the_bytes_that_ingest_reads(data_dir):
     assert "up to date" in done.stdout, done.stdout + done.stderr
 
 
+def test_the_dvc_remote_gives_what_data_dvc_pins_back(data_dir, tmp_path):
+    def run(*arguments):
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    labels = tmp_path / "data" / "mnist" / "t10k-labels-idx1-ubyte"
+    labels.parent.mkdir(parents=True)
+    shutil.copy(data_dir / "mnist" / labels.name, labels)
+    run("init", "--no-scm")
+    run("add", "data")
+    run("remote", "add", "--default", "store", str(tmp_path / "remote"))
+    run("push")
+    shutil.rmtree(tmp_path / "data")
+    shutil.rmtree(tmp_path / ".dvc" / "cache")
+    assert dvc.pull(tmp_path / "data")
+    assert labels.read_bytes() == (data_dir / "mnist" / labels.name).read_bytes()
+
+
+def test_other_bytes_than_the_pinned_are_not_recorded_in_their_place(data_dir, tmp_path):
+    shutil.copytree(DATA_DVC.parent / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    shutil.copy(DATA_DVC, tmp_path)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "other").write_text("not MNIST")
+    assert not dvc.record(tmp_path / "data")
+    assert (tmp_path / "data.dvc").read_text() == DATA_DVC.read_text()
+
+
 def test_a_mirror_gives_the_canonical_bytes(mirror, tmp_path):
     address, _ = mirror
     assert download.fetch(tmp_path / "mnist", (address,), package=None) == address

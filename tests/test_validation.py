@@ -131,7 +131,7 @@ def test_a_writer_on_both_sides_is_named(check, batch):
     ]
     (batch / "labels.csv").write_text("\n".join(["file,label,writer,split", *lines]))
     said = complaint(check, batch)
-    assert f"{pictures[0].relative_to(batch)}: leaks: its writer is in train too" in said
+    assert f"{pictures[0].relative_to(batch)}: leaks: its writer is in validation too" in said
 
 
 def test_a_missing_class_is_named(check, batch):
