@@ -23,7 +23,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve test test-slow check format golden lock clean
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve test test-slow bench-pipeline check format golden lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test: $(READY) ## run the tests, but for those that take minutes
 
 test-slow: $(READY) ## run the tests that take minutes
 	@$(RUN) -m pytest -m slow --timeout=1800
+
+bench-pipeline: $(READY) ## time the profile from nothing over three seeds (half an hour); keeps benchmarks/results/pipeline.json
+	@$(RUN) benchmarks/pipeline.py --profile $(PROFILE)
 
 check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check
