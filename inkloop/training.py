@@ -3,9 +3,9 @@
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -41,6 +41,11 @@ class Batch:
     rows: Tensor
     images: Tensor
     labels: Tensor
+    weight: float = 1.0  # of its mean loss, where the workers' parts of a step are not equally large
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with images and labels on the device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,10 @@ class EpochResult:
 
 @dataclass
 class TrainingState:
-    """All that a resumed run needs to go on as if it had never stopped; tensors and numbers only."""
+    """All that a resumed run needs to go on as if it had never stopped; tensors and numbers only.
+
+    Its tensors change as training goes on: to keep a state, write it down.
+    """
 
     epoch: int = 0  # the next one
     model: dict[str, Tensor] = field(default_factory=dict)
@@ -147,9 +155,7 @@ def fit(
     """
     loss = loss or label_loss(settings.loss)
     state = state or TrainingState()
-    network = parallel or model
     device = next(model.parameters()).device
-    images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
@@ -157,56 +163,76 @@ def fit(
     if state.model:
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
-        if settings.ema_decay > 0:
+        if average is not model:
             average.load_state_dict(state.average)
     steps_per_epoch = math.ceil(len(train) / settings.batch_size)
     model.train()
-    for epoch in range(state.epoch, settings.epochs):
-        started, losses = time.perf_counter(), torch.zeros((), device=device)
-        # Seeded anew each epoch, so that a resumed run draws what an unbroken one would have drawn.
-        shuffle = torch.Generator().manual_seed(seed * 1000 + epoch)
-        random = torch.Generator().manual_seed((seed * 1000 + epoch) * 1000 + rank + 1)
-        torch.manual_seed((seed * 1000 + epoch) * 1000 + rank)  # dropout
-        for step, rows in enumerate(torch.randperm(len(train), generator=shuffle).split(settings.batch_size)):
-            factor = learning_rate_factor(epoch * steps_per_epoch + step, settings.epochs * steps_per_epoch, settings)
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * factor
-            rows = rows[rank::workers] if len(rows) >= workers else rows
-            pixels = images[rows].float()
-            if augmentation is not None:
-                pixels = deform(pixels, augmentation, random)
-            batch = Batch(rows, normalize(pixels).to(device), labels[rows].to(device))
+    while not _is_over(state, settings):
+        started, losses, rate = time.perf_counter(), torch.zeros((), device=device), 0.0
+        torch.manual_seed(_epoch_seed(seed, state.epoch) * 1000 + rank)  # dropout
+        batches = _batches(train, settings.batch_size, augmentation, _epoch_seed(seed, state.epoch), rank, workers)
+        for step, batch in enumerate(batches, state.epoch * steps_per_epoch):
+            rate = settings.learning_rate * learning_rate_factor(step, settings.epochs * steps_per_epoch, settings)
             optimizer.zero_grad()
-            with weights(model), torch.autocast(device.type, enabled=device.type == "cuda"):
-                answer = network(batch.images)
-                value = loss(answer, batch)
-                value.backward()
+            with weights(model):
+                losses += _backward(parallel or model, batch.to(device), loss)
             nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             optimizer.step()
-            losses += value.detach()
-            if settings.ema_decay > 0:
+            if average is not model:
                 # Early on the mean is over few steps, or it would remember the random start.
-                steps = epoch * steps_per_epoch + step
-                _average(average, model, min(settings.ema_decay, (1 + steps) / (10 + steps)))
+                _average(average, model, min(settings.ema_decay, (1 + step) / (10 + step)))
         with weights(average):
             reached = accuracy(average, validation)
-        rate = settings.learning_rate * factor
-        result = EpochResult(
-            epoch, settings.epochs, losses.item() / steps_per_epoch, reached, rate, time.perf_counter() - started
-        )
-        state.epochs.append(result)
+        mean_loss, seconds = losses.item() / steps_per_epoch, time.perf_counter() - started
+        result = EpochResult(state.epoch, settings.epochs, mean_loss, reached, rate, seconds)
         if reached >= state.best_accuracy:
-            state.best_accuracy, state.best_epoch = reached, epoch
+            state.best_accuracy, state.best_epoch = reached, state.epoch
             state.best = {name: value.detach().clone() for name, value in average.state_dict().items()}
-        state.epoch = epoch + 1
+        state.epochs.append(result)
+        state.epoch += 1
         state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
-        state.average = average.state_dict() if settings.ema_decay > 0 else {}
+        state.average = average.state_dict() if average is not model else {}
         if on_epoch is not None:
             on_epoch(model, result, state)
-        if epoch - state.best_epoch >= settings.patience_epochs:
-            break
     model.load_state_dict(state.best)
     return state
+
+
+def _is_over(state: TrainingState, settings: TrainingSettings) -> bool:
+    """Whether all epochs are done, or the last ones brought nothing (early stopping)."""
+    waited = state.epoch - 1 - state.best_epoch
+    return state.epoch >= settings.epochs or (state.epoch > 0 and waited >= settings.patience_epochs)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """Seeded anew each epoch, so that a resumed run draws what an unbroken one would have drawn."""
+    return seed * 1000 + epoch
+
+
+def _batches(
+    train: Digits, batch_size: int, augmentation: AugmentationSettings | None, seed: int, rank: int, workers: int
+) -> Iterator[Batch]:
+    """One epoch's batches as worker `rank` of `workers` sees them: shuffled alike by all, each with its own rows."""
+    images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
+    shuffle = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(seed * 1000 + rank + 1)
+    for rows in torch.randperm(len(train), generator=shuffle).split(batch_size):
+        own, share = (rows[rank::workers], workers) if len(rows) >= workers else (rows, 1)
+        pixels = images[own].float()
+        if augmentation is not None:
+            pixels = deform(pixels, augmentation, random)
+        yield Batch(own, normalize(pixels), labels[own], weight=len(own) * share / len(rows))
+
+
+def _backward(network: nn.Module, batch: Batch, loss: Loss) -> Tensor:
+    """Add the batch's gradients to the parameters'. Returns its loss."""
+    device = batch.images.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        value = loss(network(batch.images), batch)
+    (value * batch.weight).backward()
+    return value.detach()
 
 
 @torch.no_grad()
