@@ -331,9 +331,9 @@ def test_the_way_to_an_answer_loads_no_training_code():
     assert loaded.stdout.strip().endswith("[]")
 
 
-def test_the_server_does_what_its_description_says(server):
+def test_the_server_does_what_its_description_says(server, tmp_path):
     tester, config = Path(sys.executable).with_name("schemathesis"), Path(__file__).with_name("schemathesis.toml")
     options = ["--max-examples", "300", "--generation-deterministic"]
     command = [tester, "--config-file", config, "run", f"{server.base_url}/openapi.json", *options]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert outcome.returncode == 0, outcome.stdout[-5000:]
