@@ -154,8 +154,8 @@ def test_a_cluster_is_not_sent_to_folders_of_this_machine(tmp_path: Path):
 
 def test_a_steps_code_is_what_it_imports_and_for_the_bento_whole_rooms():
     imports = grimp.build_graph(*graph.ROOMS, cache_dir=None)
-    distill, gate, package = (set(files_of(imports, graph.CODE[step])) for step in ("distill", "gate", "package"))
-    assert {"components.distill", "inkloop.distillation", "inkloop.model", "inkloop", "components"} <= distill
-    assert not {name for name in distill if name.startswith(("serving", "infra"))}
+    prune, gate, package = (set(files_of(imports, graph.CODE[step])) for step in ("prune", "gate", "package"))
+    assert {"components.prune", "inkloop.distillation", "inkloop.model", "inkloop", "components"} <= prune
+    assert not {name for name in prune if name.startswith(("serving", "infra"))}
     assert "inkloop.distillation" not in gate
     assert {"serving.service", "serving/docs.html", "inkloop.runtime", "infra.storage"} <= package
