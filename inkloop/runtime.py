@@ -10,6 +10,8 @@ from inkloop import artifacts
 
 ATTENTION_PREFIX = "attention_"
 
+onnxruntime.disable_telemetry_events()
+
 
 class Recognizer:
     """A loaded model: one session, one thread, safe to call from several threads."""
