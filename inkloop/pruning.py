@@ -1,5 +1,7 @@
 """Structured pruning: whole LSTM units are pushed to nothing, then cut, and a smaller dense LSTM remains (Wen 2018)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -93,7 +95,18 @@ def prune(
     """
     taught = taught_loss(lessons_of(teacher, train, settings.teaching))
     sparse = sparsifying_loss(student, taught, settings.lasso)
-    fit(student, train, validation, settings.sparsifying, augmentation, seed + 1, loss=sparse, on_epoch=on_epoch)
+    first, second = settings.sparsifying, settings.recovering
+
+    def told(before: int) -> OnEpoch | None:
+        """Tell of both trainings as of one, whose epochs are counted through."""
+        if on_epoch is None:
+            return None
+        epochs = first.epochs + second.epochs
+        return lambda model, result, state: on_epoch(
+            model, replace(result, epoch=before + result.epoch, epochs=epochs), state
+        )
+
+    fit(student, train, validation, first, augmentation, seed + 1, loss=sparse, on_epoch=told(0))
     smaller = cut(student, settings.share)
-    state = fit(smaller, train, validation, settings.recovering, augmentation, seed + 2, loss=taught, on_epoch=on_epoch)
-    return smaller, state
+    data = (train, validation, second, augmentation, seed + 2)
+    return smaller, fit(smaller, *data, loss=taught, on_epoch=told(first.epochs))

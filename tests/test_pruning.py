@@ -140,8 +140,20 @@ def recipe() -> PruningSettings:
     return PruningSettings(share=0.25, lasso=1e-3, sparsifying=short, recovering=short)
 
 
-def test_a_pruned_student_recovers(trained_model, learnt, train_digits, validation_digits, recipe):
-    digits = train_digits.take(slice(0, 2000))
-    pruned, state = prune(learnt, trained_model, digits, validation_digits, AugmentationSettings(), recipe, seed=0)
+def test_a_pruned_student_recovers_and_its_epochs_are_counted_through(
+    trained_model, learnt, train_digits, validation_digits, recipe
+):
+    told: list[tuple[int, int]] = []
+    pruned, state = prune(
+        learnt,
+        trained_model,
+        train_digits.take(slice(0, 2000)),
+        validation_digits,
+        AugmentationSettings(),
+        recipe,
+        seed=0,
+        on_epoch=lambda _, result, __: told.append((result.epoch, result.epochs)),
+    )
     assert pruned.settings.hidden_size == 12
     assert state.best_accuracy > 0.8
+    assert told == [(0, 2), (1, 2)]
