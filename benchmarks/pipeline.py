@@ -25,7 +25,14 @@ POLL_S = 0.5
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "",
+    )
     memory_gb = round(psutil.virtual_memory().total / 1e9)
     return {"cpu": model, "cores": psutil.cpu_count(), "memory_gb": memory_gb, "system": platform.platform()}
 

@@ -20,7 +20,6 @@ from pipeline.guard import MARK
 
 pytestmark = pytest.mark.slow
 STEPS = list(TITLES)
-SMOKE_LIMIT_S = 2 * 90  # twice what it may take on two cores that do nothing else
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,6 @@ def test_from_mnist_to_a_champion_on_s3_and_again_from_the_cache(on_s3: Place):
     champion = registry.champion(open_store(on_s3.store))
     assert champion is not None
     assert champion.digest == artifacts.digest(on_s3.folder / "latest" / "quantize" / "int8")
-    assert first["wall_s"] < SMOKE_LIMIT_S
 
     second = on_s3.run()
     assert all(step["cached"] for step in second["steps"])
