@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.validate import validate
 from kfp import dsl, kubernetes
 from kfp.dsl.base_component import BaseComponent
 
@@ -18,6 +17,7 @@ from components.prune import prune
 from components.quantize import quantize
 from components.train import train
 from components.tune import tune
+from components.validate import validate
 from infra import registry
 from infra.storage import open_store
 from inkloop import mnist, sources
