@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.digits import Digits
@@ -237,5 +238,4 @@ def _backward(network: nn.Module, batch: Batch, loss: Loss) -> Tensor:
 
 @torch.no_grad()
 def _average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    for mean, value in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
+    get_ema_multi_avg_fn(decay)(list(average.parameters()), list(model.parameters()), 0)
