@@ -28,7 +28,7 @@ class Toy:
         return [sys.executable, "toyrun.py", *(f"--{name}={value}" for name, value in given.items())]
 
     def start(self, environment: dict[str, str] | None = None, **options: object) -> "subprocess.Popen[str]":
-        temporary = self.folder / "tmp"
+        temporary = self.folder.parent / "tmp"
         temporary.mkdir(exist_ok=True)
         everything = {**os.environ, "PYTHONPATH": str(self.folder), "TMPDIR": str(temporary), **(environment or {})}
         return subprocess.Popen(
