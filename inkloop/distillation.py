@@ -24,7 +24,7 @@ class DistillationSettings(Settings):
     """The student's shape, and how it is taught."""
 
     model: ModelSettings = ModelSettings(hidden_size=40, attention_size=16, fc_size=40, dropout=0.0)
-    training: TrainingSettings = TrainingSettings(epochs=14, learning_rate=8e-3, ema_decay=0.998)
+    training: TrainingSettings = TrainingSettings(epochs=18, batch_size=256, learning_rate=1e-2, ema_decay=0.996)
     teaching: TeachingSettings = TeachingSettings()
     workers: int = 0  # 0 = one for each GPU, or else CPU, that Ray has
 

@@ -18,8 +18,8 @@ class PruningSettings(Settings):
 
     share: float = 0.2  # of the units of every LSTM, 0..1
     lasso: float = 1e-4  # weight of the group lasso in the loss
-    sparsifying: TrainingSettings = TrainingSettings(epochs=1, learning_rate=3e-3)
-    recovering: TrainingSettings = TrainingSettings(epochs=4, learning_rate=4e-3, ema_decay=0.998)
+    sparsifying: TrainingSettings = TrainingSettings(epochs=1, batch_size=256, learning_rate=3e-3)
+    recovering: TrainingSettings = TrainingSettings(epochs=5, batch_size=256, learning_rate=6e-3, ema_decay=0.996)
     teaching: TeachingSettings = TeachingSettings()
 
 

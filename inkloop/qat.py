@@ -12,7 +12,7 @@ from inkloop.training import OnEpoch, TrainingSettings, TrainingState, fit
 class QuantizationSettings(Settings):
     """How long a model is trained in rounded weights."""
 
-    training: TrainingSettings = TrainingSettings(epochs=3, learning_rate=1e-3, ema_decay=0.998)
+    training: TrainingSettings = TrainingSettings(epochs=3, batch_size=256, learning_rate=1.5e-3, ema_decay=0.996)
     teaching: TeachingSettings = TeachingSettings()
 
 
