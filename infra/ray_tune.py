@@ -77,6 +77,7 @@ def search(
         "label_smoothing": base.training.loss.label_smoothing,
         "batch_size": base.training.batch_size,
     }
+    space = settings.space() | {"batch_size": tuple(sorted({*settings.batch_size, base.training.batch_size}))}
     with ray_session() as cpus:
         digits = {
             "train": (train.images, train.labels, train.ids),
@@ -88,9 +89,7 @@ def search(
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=OptunaSearch(
-                    _suggest(settings.space()), METRIC, "max", points_to_evaluate=[own], seed=base.seed
-                ),
+                search_alg=OptunaSearch(_suggest(space), METRIC, "max", points_to_evaluate=[own], seed=base.seed),
                 scheduler=ASHAScheduler(
                     time_attr="epochs",
                     metric=METRIC,

@@ -15,7 +15,7 @@ from inkloop.model import ModelSettings, Recognizer
 from inkloop.readings import Reading
 from inkloop.training import TrainingSettings, fit
 
-pytest_plugins = ["s3"]
+pytest_plugins = ["s3", "ray_cluster"]
 
 DATA_DIR = Path(__file__).parents[1] / "data"
 
