@@ -14,6 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 from infra.ray_session import ray_session
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
+from inkloop.errors import UserError
 from inkloop.model import ModelSettings, Recognizer
 from inkloop.search import Range, Trial, TuningSettings, with_choice
 from inkloop.training import EpochResult, TrainingSettings, TrainingState, fit
@@ -78,6 +79,11 @@ def search(
         "batch_size": base.training.batch_size,
     }
     space = settings.space() | {"batch_size": tuple(sorted({*settings.batch_size, base.training.batch_size}))}
+    if base.training.batch_size not in settings.batch_size:
+        raise UserError(
+            f"tuning.batch_size: {settings.batch_size} lacks the teacher's own {base.training.batch_size}, which is tried "
+            "first. Add it in the profile."
+        )
     with ray_session() as cpus:
         digits = {
             "train": (train.images, train.labels, train.ids),
