@@ -1,0 +1,241 @@
+"""The learning components, one after another on a few hundred real digits, as the pipeline chains them."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kfp import dsl
+
+from components.augment import augment
+from components.distill import distill
+from components.evaluate import evaluate
+from components.gate import gate
+from components.prune import prune
+from components.quantize import quantize
+from components.train import train
+from components.tune import tune
+from infra import registry
+from infra.storage import open_store
+from inkloop import artifacts, digits
+from inkloop.evaluation import Report
+from inkloop.gate import Decision
+from inkloop.training import TrainingSettings
+
+READING = {"kind": "rows", "size": 4}
+MODEL = {"readings": [READING], "hidden_size": 12, "attention_size": 8, "fc_size": 16, "dropout": 0.0}
+TEACHER = {"model": MODEL | {"hidden_size": 16.0}, "training": {"epochs": 3.0, "batch_size": 64.0}, "workers": 1.0}
+QUICK = {"epochs": 1.0, "batch_size": 64.0}
+CONFIGS = {
+    "tune": {"trials": 2.0, "epochs": 1.0, "images": 300.0, "validation_images": 100.0},
+    "distill": {"model": MODEL, "training": {"epochs": 3.0, "batch_size": 64.0, "learning_rate": 0.01}, "workers": 1.0},
+    "prune": {"share": 0.25, "sparsifying": QUICK, "recovering": QUICK},
+    "quantize": {"training": QUICK},
+    "evaluate": {"latency_calls": 50.0},
+    "gate": {"accuracy_floor": 0.2, "latency_limit_ms": 100.0},
+}
+SEED = 3
+
+
+@dataclass
+class Chain:
+    """What the steps hand on, each artifact at a path of its own, as kfp names them."""
+
+    folder: Path
+    known: dict[str, dsl.Artifact] = field(default_factory=dict)
+
+    def out(self, kind: type[dsl.Artifact], step: str, *names: str) -> dict[str, dsl.Artifact]:
+        made = {name: kind(name=name, uri=str(self.folder / step / name)) for name in names}
+        (self.folder / step).mkdir(exist_ok=True)
+        self.known |= {f"{step}.{name}": artifact for name, artifact in made.items()}
+        return made
+
+    def take(self, **sources: str) -> dict[str, dsl.Artifact]:
+        return {name: self.known[source] for name, source in sources.items()}
+
+    def path(self, name: str) -> Path:
+        return Path(self.known[name].path)
+
+    def metrics(self, step: str) -> dict[str, float]:
+        return self.known[f"{step}.metrics"].metadata
+
+
+@pytest.fixture(scope="module")
+def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
+    """All steps from `augment` to `gate`, run once."""
+    chain = Chain(tmp_path_factory.mktemp("chain"))
+    chain.known["validated"] = dsl.Dataset(name="validated", uri=str(few_digits))
+    out, take, data = chain.out, chain.take, {"validated": "validated"}
+    learn = data | {"recipe": "augment.recipe"}
+    taught = learn | {"teacher": "train.teacher"}
+    models = {"teacher": "train.teacher", "student": "distill.student", "pruned": "prune.pruned"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", ray_head[1])
+        augment.python_func(
+            **take(**data),
+            **out(dsl.Artifact, "augment", "recipe"),
+            **out(dsl.Dataset, "augment", "deformed"),
+            **out(dsl.HTML, "augment", "preview"),
+            **out(dsl.Metrics, "augment", "metrics"),
+            config={"rotation_deg": 10.0},
+            seed=SEED,
+        )
+        tune.python_func(
+            **take(**learn),
+            **out(dsl.Artifact, "tune", "best"),
+            **out(dsl.HTML, "tune", "trials"),
+            **out(dsl.Metrics, "tune", "metrics"),
+            config=CONFIGS["tune"],
+            teacher=TEACHER,
+            seed=SEED,
+        )
+        train.python_func(
+            **take(**learn, best="tune.best"),
+            **out(dsl.Model, "train", "teacher"),
+            **out(dsl.Artifact, "train", "logs"),
+            **out(dsl.Metrics, "train", "metrics"),
+            config=TEACHER,
+            seed=SEED,
+        )
+        distill.python_func(
+            **take(**taught),
+            **out(dsl.Model, "distill", "student"),
+            **out(dsl.Artifact, "distill", "logs"),
+            **out(dsl.Metrics, "distill", "metrics"),
+            config=CONFIGS["distill"],
+            seed=SEED,
+        )
+    prune.python_func(
+        **take(**taught, student="distill.student"),
+        **out(dsl.Model, "prune", "pruned"),
+        **out(dsl.Artifact, "prune", "logs"),
+        **out(dsl.Metrics, "prune", "metrics"),
+        config=CONFIGS["prune"],
+        seed=SEED,
+    )
+    quantize.python_func(
+        **take(**taught, pruned="prune.pruned"),
+        **out(dsl.Model, "quantize", "int8"),
+        **out(dsl.Artifact, "quantize", "logs"),
+        **out(dsl.Metrics, "quantize", "metrics"),
+        config=CONFIGS["quantize"],
+        seed=SEED,
+    )
+    evaluate.python_func(
+        **take(**data, **models, int8="quantize.int8", deformed="augment.deformed"),
+        **out(dsl.Artifact, "evaluate", "report"),
+        **out(dsl.Metrics, "evaluate", "metrics"),
+        **out(dsl.ClassificationMetrics, "evaluate", "confusion"),
+        **out(dsl.HTML, "evaluate", "table"),
+        config=CONFIGS["evaluate"],
+    )
+    decide(chain, "gate")
+    return chain
+
+
+def decide(chain: Chain, step: str, **changes: float) -> Decision:
+    """Run the gate on what the chain has made, against the champion in the chain's store."""
+    gate.python_func(
+        **chain.take(validated="validated", int8="quantize.int8", report="evaluate.report"),
+        **chain.out(dsl.Artifact, step, "decision"),
+        **chain.out(dsl.Metrics, step, "metrics"),
+        config=CONFIGS["gate"] | changes,
+        store=str(chain.folder / "store"),
+        store_id="unused",
+    )
+    return Decision.model_validate_json(chain.path(f"{step}.decision").read_text())
+
+
+MODELS = {
+    "train.teacher": "teacher",
+    "distill.student": "student",
+    "prune.pruned": "pruned",
+    "quantize.int8": "int8",
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), MODELS.items())
+def test_every_learning_step_hands_on_a_whole_model(chain, name, kind):
+    assert artifacts.info(chain.path(name)).kind == kind
+
+
+def test_models_get_smaller_from_step_to_step(chain):
+    sizes = [artifacts.info(chain.path(name)).size_bytes for name in MODELS]
+    assert sizes == sorted(sizes, reverse=True)
+    assert artifacts.info(chain.path("prune.pruned")).architecture["hidden_size"] == 9
+
+
+def test_a_model_knows_where_it_comes_from(chain):
+    data = artifacts.digest(chain.path("validated"))
+    parents = {
+        "train.teacher": {},
+        "distill.student": {"teacher": "train.teacher"},
+        "prune.pruned": {"student": "distill.student"},
+        "quantize.int8": {"pruned": "prune.pruned"},
+    }
+    for name, came_from in parents.items():
+        lineage = artifacts.info(chain.path(name)).lineage
+        assert (lineage["digits"], lineage["seed"]) == (data, str(SEED))
+        for parent, source in came_from.items():
+            assert lineage[parent] == artifacts.digest(chain.path(source))
+
+
+def test_tuning_hands_on_whole_training_settings(chain):
+    best = TrainingSettings.model_validate_json(chain.path("tune.best").read_text())
+    assert best.epochs == 3  # the teacher's own, not a trial's
+    assert chain.metrics("tune")["trials"] == 2
+    assert "Trials, best first" in chain.path("tune.trials").read_text()
+
+
+def test_the_recipe_is_whole_and_the_deformed_set_is_of_the_test_digits(chain):
+    assert json.loads(chain.path("augment.recipe").read_text())["rotation_deg"] == 10
+    deformed = digits.read(chain.path("augment.deformed"))
+    assert (deformed.labels == digits.read(chain.path("validated"), "test").labels).all()
+    assert chain.metrics("augment")["digits_per_second"] > 100
+
+
+@pytest.mark.parametrize("step", ["train", "distill", "prune", "quantize"])
+def test_learning_steps_log_for_tensorboard_and_tell_how_well_they_did(chain, step):
+    assert list(chain.path(f"{step}.logs").glob("*tfevents*"))
+    assert 0.1 < chain.metrics(step)["validation_accuracy"] <= 1
+
+
+def test_the_report_is_of_all_four_models_on_the_test_digits(chain):
+    report = Report.model_validate_json(chain.path("evaluate.report").read_text())
+    assert set(report.models) == set(MODELS.values())
+    assert np.sum(report.confusion) == 300
+    right = np.trace(report.confusion) / 300
+    assert report.models["int8"].test_accuracy == pytest.approx(right)
+    assert chain.metrics("evaluate")["int8_test_accuracy"] == pytest.approx(right)
+    assert "Confusion of the INT8 student" in chain.path("evaluate.table").read_text()
+
+
+def test_kubeflow_gets_the_confusion_matrix(chain):
+    drawn = chain.known["evaluate.confusion"].metadata["confusionMatrix"]
+    assert [row["displayName"] for row in drawn["annotationSpecs"]] == [str(label) for label in range(10)]
+    assert sum(sum(row["row"]) for row in drawn["rows"]) == 300
+
+
+def test_the_gate_lets_a_first_champion_in(chain):
+    decision = Decision.model_validate_json(chain.path("gate.decision").read_text())
+    assert decision.promoted, decision.reason
+    assert decision.challenger == artifacts.digest(chain.path("quantize.int8"))
+    assert chain.metrics("gate")["promoted"] == 1
+
+
+def test_the_gate_measures_against_the_champion_in_the_store(chain):
+    home = open_store(str(chain.folder / "store"))
+    digest = registry.publish(home, chain.path("quantize.int8"))
+    registry.promote(home, digest, {}, expected=None)
+    decision = decide(chain, "again")
+    assert not decision.promoted
+    assert decision.reason == "it is the champion already"
+    assert decision.champion == digest
+    assert chain.metrics("again")["champion_accuracy"] == pytest.approx(decision.challenger_accuracy)
+
+
+def test_the_gate_keeps_to_the_budget(chain):
+    decision = decide(chain, "strict", size_limit_kb=1.0)
+    assert not decision.promoted
+    assert decision.reason.startswith("too large")
