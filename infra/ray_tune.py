@@ -14,9 +14,8 @@ from ray.tune.search.optuna import OptunaSearch
 from infra.ray_session import ray_session
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
-from inkloop.errors import UserError
 from inkloop.model import ModelSettings, Recognizer
-from inkloop.search import Range, Trial, TuningSettings, with_choice
+from inkloop.search import Range, Trial, TuningSettings, own_choice, with_choice
 from inkloop.training import EpochResult, TrainingSettings, TrainingState, fit
 
 METRIC = "validation_accuracy"
@@ -72,18 +71,7 @@ def search(
     The first trial is the base's own settings, so the search never ends with worse than these. One at a
     time, a search repeats bit for bit.
     """
-    own = {
-        "learning_rate": base.training.learning_rate,
-        "weight_decay": base.training.weight_decay,
-        "label_smoothing": base.training.loss.label_smoothing,
-        "batch_size": base.training.batch_size,
-    }
-    space = settings.space() | {"batch_size": tuple(sorted({*settings.batch_size, base.training.batch_size}))}
-    if base.training.batch_size not in settings.batch_size:
-        raise UserError(
-            f"tuning.batch_size: {settings.batch_size} lacks the teacher's own {base.training.batch_size}, which is tried "
-            "first. Add it in the profile."
-        )
+    own = own_choice(base.training, settings)
     with ray_session() as cpus:
         digits = {
             "train": (train.images, train.labels, train.ids),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from inkloop.errors import UserError
 from inkloop.model import ModelSettings
 from inkloop.preview import PAGE
 from inkloop.settings import Settings
@@ -53,6 +54,21 @@ class TuningSettings(Settings):
         return {
             name: getattr(self, name) for name in ("learning_rate", "weight_decay", "label_smoothing", "batch_size")
         }
+
+
+def own_choice(training: TrainingSettings, settings: TuningSettings) -> dict[str, float]:
+    """The training settings as a trial's choice: the first that is tried. Raises UserError if the space lacks it."""
+    if training.batch_size not in settings.batch_size:
+        raise UserError(
+            f"tuning.batch_size: {list(settings.batch_size)} lacks the teacher's own {training.batch_size}, "
+            "which is tried first. Add it to the profile."
+        )
+    return {
+        "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay,
+        "label_smoothing": training.loss.label_smoothing,
+        "batch_size": training.batch_size,
+    }
 
 
 def with_choice(base: TrainingSettings, choice: dict[str, float], epochs: int | None = None) -> TrainingSettings:
