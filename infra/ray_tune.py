@@ -71,7 +71,7 @@ def search(
     The first trial is the base's own settings, so the search never ends with worse than these. One at a
     time, a search repeats bit for bit.
     """
-    own = own_choice(base.training, settings)
+    own, space = own_choice(base.training), settings.space(base.training)
     with ray_session() as cpus:
         digits = {
             "train": (train.images, train.labels, train.ids),

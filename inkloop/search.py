@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from inkloop.errors import UserError
 from inkloop.model import ModelSettings
 from inkloop.preview import PAGE
 from inkloop.settings import Settings
@@ -49,20 +48,14 @@ class TuningSettings(Settings):
     label_smoothing: Range = Range(low=0.0, high=0.1)
     batch_size: tuple[int, ...] = (64, 128, 256)
 
-    def space(self) -> dict[str, Range | tuple[int, ...]]:
-        """What varies, by the trial's keys."""
-        return {
-            name: getattr(self, name) for name in ("learning_rate", "weight_decay", "label_smoothing", "batch_size")
-        }
+    def space(self, training: TrainingSettings) -> dict[str, Range | tuple[int, ...]]:
+        """What varies, by the trial's keys; the training settings' own batch size is always among the choices."""
+        ranges = {name: getattr(self, name) for name in ("learning_rate", "weight_decay", "label_smoothing")}
+        return ranges | {"batch_size": tuple(sorted({*self.batch_size, training.batch_size}))}
 
 
-def own_choice(training: TrainingSettings, settings: TuningSettings) -> dict[str, float]:
-    """The training settings as a trial's choice: the first that is tried. Raises UserError if the space lacks it."""
-    if training.batch_size not in settings.batch_size:
-        raise UserError(
-            f"tuning.batch_size: {list(settings.batch_size)} lacks the teacher's own {training.batch_size}, "
-            "which is tried first. Add it to the profile."
-        )
+def own_choice(training: TrainingSettings) -> dict[str, float]:
+    """The training settings as a trial's choice: the first that is tried."""
     return {
         "learning_rate": training.learning_rate,
         "weight_decay": training.weight_decay,
