@@ -20,7 +20,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-POLL_S = 0.5
+POLL_S = 3.0
 
 
 def machine() -> dict[str, Any]:
