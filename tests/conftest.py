@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import hypothesis
 import pyarrow as pa
 import pytest
 import torch
@@ -16,6 +17,10 @@ from inkloop.readings import Reading
 from inkloop.training import TrainingSettings, fit
 
 pytest_plugins = ["s3", "ray_cluster"]
+
+# How long an example takes says how busy the machine is, nothing about the code.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 DATA_DIR = Path(__file__).parents[1] / "data"
 

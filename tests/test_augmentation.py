@@ -50,7 +50,7 @@ def test_with_all_parts_off_a_digit_stays_as_it_is(images, off):
     assert (deform(images, off, seeded()) - images).abs().max() < 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     recipe=st.builds(
         AugmentationSettings,

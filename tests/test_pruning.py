@@ -34,7 +34,7 @@ def erase(reader: Reader, unit: int, direction: int) -> None:
         layer.weight[:, direction * lstm.hidden_size + unit] = 0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000),
     erased=st.lists(
@@ -67,7 +67,7 @@ def test_cutting_zero_units_of_a_trained_model_changes_no_answer_to_real_digits(
         torch.testing.assert_close(smaller, whole, atol=1e-5, rtol=0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), share=SHARES)
 @torch.no_grad()
 def test_exactly_the_lightest_units_are_cut(seed, share):

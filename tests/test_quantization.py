@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inkloop.augmentation import AugmentationSettings
@@ -23,7 +23,6 @@ def matrices(draw: st.DrawFn) -> torch.Tensor:
     return torch.randn(len(scales), draw(SIZES), generator=random) * scales
 
 
-@settings(deadline=None)
 @given(weight=matrices())
 def test_rounded_weights_lie_on_a_grid_of_127_levels(weight):
     levels, scales = quantize_rows(weight)
@@ -33,20 +32,17 @@ def test_rounded_weights_lie_on_a_grid_of_127_levels(weight):
     torch.testing.assert_close(round_rows(weight), levels * scales[:, None])
 
 
-@settings(deadline=None)
 @given(weight=matrices())
 def test_no_weight_is_rounded_by_more_than_half_a_level(weight):
     _, scales = quantize_rows(weight)
     assert ((round_rows(weight) - weight).abs() <= scales[:, None] * 0.5001).all()
 
 
-@settings(deadline=None)
 @given(weight=matrices())
 def test_the_largest_weight_of_a_row_is_kept(weight):
     torch.testing.assert_close(round_rows(weight).abs().amax(1), weight.abs().amax(1))
 
 
-@settings(deadline=None)
 @given(weight=matrices())
 def test_rounding_what_is_rounded_changes_nothing(weight):
     once = round_rows(weight)

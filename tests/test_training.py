@@ -2,12 +2,16 @@
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
@@ -225,6 +229,23 @@ def test_a_model_trained_with_averaging_answers_with_the_average(train, validati
     assert state.best_epoch == 3, "the last average must be the best here"
     for name, value in model.state_dict().items():
         assert torch.equal(value, state.average[name])
+
+
+@contextmanager
+def always_answering_3(model: nn.Module) -> Iterator[None]:
+    bias = model.get_parameter("head.bias")
+    exact = bias.data
+    bias.data = 1000 * F.one_hot(torch.tensor(3), 10).float()
+    yield
+    bias.data = exact
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_validation_judges_the_model_in_the_weights_it_will_answer_with(train, validation, ema_decay):
+    state = TrainingState()
+    settings = SHORT.model_copy(update={"epochs": 1, "ema_decay": ema_decay})
+    trained(train, validation, settings, weights=always_answering_3, state=state)
+    assert state.best_accuracy == pytest.approx((validation.labels == 3).mean())
 
 
 def test_gradients_are_clipped(train, validation):
