@@ -150,3 +150,10 @@ def test_the_runtime_reads_what_was_saved(trained_model, test_digits, tmp_path):
     np.testing.assert_allclose(
         Runtime(tmp_path / "model").probabilities(images), torch_probabilities(trained_model, images), atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("kind", "operator"), [("pruned", "LSTM"), ("int8", "DynamicQuantizeLSTM")])
+def test_only_the_int8_model_is_served_in_int8(trained_model, tmp_path, kind, operator):
+    checkpoint.save(trained_model, tmp_path / "model", kind, {}, {})
+    operators = {node.op_type for node in onnx.load(tmp_path / "model" / "model.onnx").graph.node}
+    assert operators & {"LSTM", "DynamicQuantizeLSTM"} == {operator}
