@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 PROFILE ?= default#   smoke (a minute), default (ten), full (hours), or a file of your own
 SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
+PORT ?=#              of make serve; empty: 3000
 KFP_HOST ?=#          http://host:port of Kubeflow Pipelines
 UV_VERSION := 0.13.9
 
@@ -47,8 +48,8 @@ pipeline-submit: $(READY) ## upload the pipeline to Kubeflow and start it (KFP_H
 pipeline-compile: $(READY) ## write the pipeline as Kubeflow's IR YAML to artifacts/pipeline.yaml
 	@$(RUN) -m pipeline compile artifacts/pipeline.yaml
 
-serve: $(READY) ## serve the champion on http://127.0.0.1:3000
-	@$(RUN) -m pipeline serve $(if $(STORE),--store $(STORE))
+serve: $(READY) ## serve the champion on http://127.0.0.1:3000 (PORT=... STORE=...)
+	@$(RUN) -m pipeline serve $(if $(STORE),--store $(STORE)) $(if $(PORT),--port $(PORT))
 
 test: $(READY) ## run the tests, but for those that take minutes
 	@$(RUN) -m pytest -m "not slow"
