@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inkloop.errors import UserError
+from inkloop.files import written_whole
 from inkloop.settings import Settings
 
 ONNX_NAME = "model.onnx"
@@ -47,9 +48,8 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 def write_info(folder: Path, model_info: ModelInfo) -> None:
     """Write `model.json`, whole or not at all."""
-    unfinished = folder / f"{INFO_NAME}.unfinished"
-    unfinished.write_text(model_info.model_dump_json(indent=2) + "\n")
-    unfinished.rename(folder / INFO_NAME)
+    with written_whole(folder / INFO_NAME) as unfinished:
+        unfinished.write_text(model_info.model_dump_json(indent=2) + "\n")
 
 
 def digest(folder: Path) -> str:

@@ -1,9 +1,9 @@
 """The model card: what a model is, how well it does, what it is for and where it comes from (Mitchell 2019)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from inkloop.artifacts import ModelInfo
-from inkloop.evaluation import Report
+from inkloop.evaluation import Report, figures_as_text
 from inkloop.gate import Decision
 from inkloop.settings import Settings
 
@@ -65,20 +65,8 @@ The gate: {"promoted" if decision.promoted else "not promoted"}; {decision.reaso
 
 def _measured(report: Report) -> str:
     head = ("model", "test accuracy", "deformed test", "parameters", "size", "p50", "p99")
-    rows = (
-        (
-            name,
-            f"{figures.test_accuracy:.2%}",
-            f"{figures.deformed_accuracy:.2%}",
-            f"{figures.parameters:,}",
-            f"{figures.size_bytes / 1000:,.1f} KB",
-            f"{figures.latency_p50_us:,.0f} us",
-            f"{figures.latency_p99_us:,.0f} us",
-        )
-        for name, figures in report.models.items()
-    )
-    return _table(head, rows)
+    return _table(head, figures_as_text(report))
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows))

@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 from inkloop import artifacts
 from inkloop.artifacts import Kind, ModelInfo
 from inkloop.export import export
+from inkloop.files import written_whole
 from inkloop.model import ModelSettings, Recognizer, count_parameters
 
 
@@ -14,9 +15,8 @@ def save(model: Recognizer, folder: Path, kind: Kind, metrics: dict[str, float],
     """Write the model directory: ONNX (INT8 if that is its kind), weights, and `model.json` last."""
     folder.mkdir(parents=True, exist_ok=True)
     size_bytes = export(model, folder / artifacts.ONNX_NAME, int8=kind == "int8")
-    unfinished = folder / f"{artifacts.WEIGHTS_NAME}.unfinished"
-    save_file(model.state_dict(), unfinished)
-    unfinished.rename(folder / artifacts.WEIGHTS_NAME)
+    with written_whole(folder / artifacts.WEIGHTS_NAME) as unfinished:
+        save_file(model.state_dict(), unfinished)
     info = ModelInfo(
         kind=kind,
         architecture=model.settings.model_dump(mode="json"),

@@ -33,8 +33,6 @@ def deform_split(source: Path, target: Path, split: Split, settings: Augmentatio
             "width": np.full(count, width, np.int16),
             "label": pa.array(originals.labels, mask=originals.labels < 0),
             "source": [f"deformed:{original}" for original in originals.ids],
-            "writer": pa.nulls(count, pa.string()),
-            "seen_at": pa.nulls(count, pa.timestamp("us", tz="UTC")),
             "split": [split] * count,
         }
     )

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inkloop.errors import UserError
+from inkloop.files import written_whole
 
 Split = Literal["train", "validation", "test"]
 
@@ -126,9 +127,8 @@ def write(table: pa.Table, folder: Path) -> None:
     starts = range(0, max(table.num_rows, 1), ROWS_PER_SHARD)
     for shard, start in enumerate(starts):
         path = folder / f"part-{shard:05}.parquet"
-        unfinished = path.with_suffix(".unfinished")
-        pq.write_table(table.slice(start, ROWS_PER_SHARD), unfinished, compression="zstd")
-        unfinished.rename(path)
+        with written_whole(path) as unfinished:
+            pq.write_table(table.slice(start, ROWS_PER_SHARD), unfinished, compression="zstd")
     for path in sorted(folder.glob("part-*.parquet"))[len(starts) :]:
         path.unlink()
 
@@ -145,9 +145,8 @@ def _complete(table: pa.Table) -> pa.Table:
 
 def write_rejected(rejected: Sequence[Rejected], folder: Path) -> None:
     """Write what could not become a row as `rejected.json` beside the shards."""
-    unfinished = folder / f"{REJECTED_NAME}.unfinished"
-    unfinished.write_text(json.dumps([asdict(each) for each in rejected], indent=2, ensure_ascii=False) + "\n")
-    unfinished.rename(folder / REJECTED_NAME)
+    with written_whole(folder / REJECTED_NAME) as unfinished:
+        unfinished.write_text(json.dumps([asdict(each) for each in rejected], indent=2, ensure_ascii=False) + "\n")
 
 
 def read_rejected(folder: Path) -> list[Rejected]:

@@ -42,6 +42,22 @@ class Report(Settings):
     confusion: tuple[tuple[int, ...], ...]  # [label][answer]
 
 
+def figures_as_text(report: Report) -> list[list[str]]:
+    """Each model's row for people: name, accuracy, deformed accuracy, parameters, size, p50 and p99 latency."""
+    return [
+        [
+            name,
+            f"{figures.test_accuracy:.2%}",
+            f"{figures.deformed_accuracy:.2%}",
+            f"{figures.parameters:,}",
+            f"{figures.size_bytes / 1000:,.1f} KB",
+            f"{figures.latency_p50_us:,.0f} us",
+            f"{figures.latency_p99_us:,.0f} us",
+        ]
+        for name, figures in report.models.items()
+    ]
+
+
 def answers(model: Recognizer, digits: Digits) -> NDArray[np.int64]:
     """The label that the model gives each digit, (n,)."""
     parts = range(0, len(digits), BATCH_SIZE)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from inkloop.files import written_whole
 from inkloop.model import Reader, Recognizer, readers_of
 from inkloop.quantization import quantize_rows
 from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading
@@ -145,7 +146,6 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
 def export(model: Recognizer, path: Path, int8: bool = False) -> int:
     """Write the ONNX model, whole or not at all. Returns its size in bytes."""
     model = copy.deepcopy(model).cpu()
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(build(model, int8).SerializeToString())
-    unfinished.rename(path)
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(build(model, int8).SerializeToString())
     return path.stat().st_size

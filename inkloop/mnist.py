@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from inkloop import digits, idx
 from inkloop.digits import digit_id, split_of
+from inkloop.files import written_whole
 
 NAME = "mnist"
 MD5 = {
@@ -43,9 +44,8 @@ def write(files: Mapping[str, bytes], folder: Path) -> None:
     """Write the four files, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in MD5:
-        unfinished = folder / f"{name}.unfinished"
-        unfinished.write_bytes(files[name])
-        unfinished.rename(folder / name)
+        with written_whole(folder / name) as unfinished:
+            unfinished.write_bytes(files[name])
 
 
 def read(folder: Path, validation_share: float) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,13 @@ table{{border-collapse:collapse}}td,th{{padding:2px 10px;text-align:left}}</styl
 <h1>{title}</h1>
 {body}
 """
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A `<table>` with a row of headings. Cells are HTML."""
+    headings = "".join(f"<th>{cell}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{headings}</tr>{body}</table>"
 
 
 def sheet(images: NDArray[np.uint8], columns: int) -> str:

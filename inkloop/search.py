@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from inkloop.model import ModelSettings
-from inkloop.preview import PAGE
+from inkloop.preview import PAGE, table
 from inkloop.settings import Settings
 from inkloop.training import TrainingSettings
 
@@ -76,17 +76,8 @@ def with_choice(base: TrainingSettings, choice: dict[str, float], epochs: int | 
 def trials_page(trials: list[Trial]) -> str:
     """The trials as an HTML page, best first."""
     names = list(trials[0].choice)
-    head = "".join(f"<th>{name}</th>" for name in ["validation accuracy", "epochs", *names])
     rows = [
-        "".join(
-            f"<td>{value}</td>"
-            for value in (
-                f"{trial.validation_accuracy:.2%}",
-                trial.epochs,
-                *(f"{trial.choice[name]:.4g}" for name in names),
-            )
-        )
+        [f"{trial.validation_accuracy:.2%}", str(trial.epochs), *(f"{trial.choice[name]:.4g}" for name in names)]
         for trial in trials
     ]
-    body = "".join(f"<tr>{row}</tr>" for row in [head, *rows])
-    return PAGE.format(title="Trials, best first", body=f"<table>{body}</table>")
+    return PAGE.format(title="Trials, best first", body=table(["validation accuracy", "epochs", *names], rows))

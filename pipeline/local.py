@@ -24,6 +24,7 @@ from kfp.local.graph_utils import topological_sort_tasks
 from rich.console import Console
 
 from inkloop.errors import UserError
+from inkloop.files import written_whole
 from pipeline import guard
 from pipeline.cache import ContentCache, Values, sweep
 from pipeline.log import Log
@@ -105,15 +106,9 @@ def run(
             raise StepFailed(f"The step {failed.name} failed:\n{ending}\nThe whole log: {log.path}") from error
         finally:
             known[profile] = {**known.get(profile, {}), **remembered(list(progress.steps.values()))}
-            write_atomically(timings, json.dumps(known, indent=1))
+            with written_whole(timings) as unfinished:
+                unfinished.write_text(json.dumps(known, indent=1))
         return Run(tuple(observer.steps), time.monotonic() - start)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text)
-    unfinished.replace(path)
 
 
 class _Recorder:

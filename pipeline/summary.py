@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from inkloop import digits
-from pipeline.local import Run, write_atomically
+from inkloop.files import written_whole
+from pipeline.local import Run
 from pipeline.progress import clock
 
 
@@ -61,7 +62,8 @@ def summarize(run: Run, profile: str) -> Summary:
 
 def write(summary: Summary, path: Path) -> None:
     """Write the summary as JSON, whole or not at all."""
-    write_atomically(path, summary.model_dump_json(indent=2) + "\n")
+    with written_whole(path) as unfinished:
+        unfinished.write_text(summary.model_dump_json(indent=2) + "\n")
 
 
 def show(summary: Summary, latest: Path, console: Console) -> None:
@@ -91,6 +93,5 @@ Gate: {verdict}; {summary.gate.reason}.
 def draw_sample(run: Run, path: Path) -> None:
     """Write one test digit as a picture, to try the served champion on."""
     test = digits.read(run.output("validate", "validated"), "test")
-    unfinished = path.with_name(f".{path.name}")
-    Image.fromarray(test.images[0]).save(unfinished, format="PNG")
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        Image.fromarray(test.images[0]).save(unfinished, format="PNG")
