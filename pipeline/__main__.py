@@ -29,6 +29,7 @@ def run(
     data: Annotated[Path, typer.Option(help="Where data sets known by name are kept.")] = CHECKOUT / "data",
 ) -> None:
     """Run the whole pipeline on this machine."""
+    from infra.ray_head import RayHead
     from pipeline import graph, local, summary, verdict
     from pipeline import profile as profiles
     from pipeline.code_digest import code_digests
@@ -43,8 +44,16 @@ def run(
         # Who edits the code while a step runs must not find its result under the code of before.
         return code_digests(graph.CODE, graph.ROOMS)[step] == code[step] and verdict.stands(step, inputs, outputs)
 
+    steps, head = list(graph.TITLES), RayHead()
+
+    def before(step: str, scratch: Path) -> None:
+        if any(steps.index(step) <= steps.index(needs_ray) for needs_ray in graph.ON_RAY):
+            head.start(scratch / "ray")
+        if step in graph.ON_RAY:
+            head.wait()
+
     try:
-        finished = local.run(pipeline, arguments, artifacts, console, name, expected_s, stands)
+        finished = local.run(pipeline, arguments, artifacts, console, name, expected_s, stands, before)
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from the last finished step.", file=sys.stderr)
         raise typer.Exit(130) from None

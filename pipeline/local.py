@@ -70,6 +70,10 @@ def always_stands(step: str, inputs: Values, outputs: Values) -> bool:
     return True
 
 
+def nothing(step: str, scratch: Path) -> None:
+    """No step needs anything beside what the graph hands it."""
+
+
 def run(
     graph: BaseComponent,
     arguments: Mapping[str, Any],
@@ -78,10 +82,12 @@ def run(
     profile: str = "default",
     expected_s: Mapping[str, float] | None = None,
     stands: Callable[[str, Values, Values], bool] = always_stands,
+    before: Callable[[str, Path], None] = nothing,
 ) -> Run:
     """Run the graph; artifacts, cache and log go to the folder (`runs/`, `cache/`, `latest/`).
 
-    expected_s: seconds a step takes, where no earlier run of the profile has measured it; `stands`: see `ContentCache`.
+    expected_s: seconds a step takes, where no earlier run of the profile has measured it; `stands`: see `ContentCache`;
+    `before` is called with each step that is about to run, and the run's scratch folder.
     Raises UserError if a step found a mistake of the user's or another run is going on here, StepFailed for the rest.
     """
     folder = folder.absolute()
@@ -91,7 +97,7 @@ def run(
         known = json.loads(timings.read_text()) if timings.exists() else {}
         titles = _titles(graph)
         progress = Progress(titles, {**(expected_s or {}), **known.get(profile, {})}, console, lambda: log.last_line)
-        observer = _Recorder(progress, log, latest)
+        observer = _Recorder(progress, log, latest, before)
         start = time.monotonic()
         try:
             with progress, _surroundings(folder), contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
@@ -114,12 +120,13 @@ def run(
 class _Recorder:
     """Passes a run's events on to the progress, records them, and links each step's outputs at `latest/STEP`."""
 
-    def __init__(self, progress: Progress, log: Log, latest: Path) -> None:
+    def __init__(self, progress: Progress, log: Log, latest: Path, before: Callable[[str, Path], None]) -> None:
         self.steps: list[StepRun] = []
-        self._progress, self._log, self._latest = progress, log, latest
+        self._progress, self._log, self._latest, self._before = progress, log, latest, before
 
     def started(self, step: str) -> None:
         self._log.forget()
+        self._before(step, Path.cwd())
         self._progress.started(step)
 
     def finished(self, step: str, seconds: float, cached: bool, outputs: Values) -> None:
