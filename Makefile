@@ -35,7 +35,7 @@ $(READY): requirements.lock
 	@command -v $(PYTHON) > /dev/null || { echo "Python 3.11 is needed, and $(PYTHON) is not there. Install it, or name it: make setup PYTHON=/path/to/python3.11"; exit 2; }
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
 	@test -x $(UV) && $(UV) --version | grep -q ' $(UV_VERSION)' || $(RUN) -m pip install --quiet uv==$(UV_VERSION)
-	$(UV) pip install --quiet --python $(RUN) -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(RUN) -r requirements.lock
 	$(UV) pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -23,6 +23,7 @@ from kfp.local import cache as kfp_cache
 from kfp.local.graph_utils import topological_sort_tasks
 from rich.console import Console
 
+from infra.ray_session import ONE_THREAD
 from inkloop.errors import UserError
 from inkloop.files import written_whole
 from pipeline import guard
@@ -35,8 +36,6 @@ from pipeline.progress import Progress, remembered
 PASSED_ON = ("PATH", "HOME", "USER", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "REQUESTS_CA_BUNDLE")
 PASSED_ON_BY_PREFIX = ("AWS_", "CUDA_", "DVC_", "INKLOOP_", "LC_", "PIP_", "RAY_", "SSL_")
 PASSED_ON_BY_ENDING = ("_PROXY", "_proxy")
-# A worker is one thread: two of them share a core far worse than one keeps it.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class StepFailed(Exception):

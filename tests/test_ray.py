@@ -2,9 +2,13 @@
 
 import os
 import pickle
+import subprocess
+import sys
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -12,6 +16,7 @@ import safetensors.torch
 import torch
 from ray_cluster import wait_until
 
+from infra.ray_head import RayHead
 from infra.ray_session import ray_session
 from infra.ray_train import CHECKPOINT_NAME, Job, fit_on_ray, load_state, save_state
 from infra.ray_tune import Base, search
@@ -23,6 +28,7 @@ from inkloop.model import ModelSettings, Recognizer
 from inkloop.readings import Reading
 from inkloop.search import Trial, TuningSettings, trials_page, with_choice
 from inkloop.training import TrainingSettings, TrainingState, accuracy, fit
+from pipeline import guard
 
 SMALL = ModelSettings(
     readings=(Reading(kind="rows", size=4),), hidden_size=8, attention_size=8, fc_size=16, dropout=0.2
@@ -184,6 +190,33 @@ def test_a_ray_of_ones_own_is_gone_afterwards(monkeypatch):
         raise RuntimeError("the step failed")
     _, alive = psutil.wait_procs(started, timeout=30)
     assert not alive
+
+
+@patch.dict(os.environ, {guard.MARK: "run of a test"})
+def test_the_steps_of_a_run_share_a_ray_that_its_guard_ends():
+    os.environ.pop("RAY_ADDRESS", None)
+    head = RayHead()
+    with tempfile.TemporaryDirectory(prefix="head") as folder:
+        head.start(Path(folder))
+        head.wait()
+        raylets = [each for each in psutil.process_iter() if each.name() == "raylet" and folder in str(each.cmdline())]
+        family = {process for raylet in raylets for process in [raylet, *raylet.children(recursive=True)]}
+        joined = "from infra.ray_session import ray_session\nwith ray_session() as cpus: print(cpus)"
+        steps = [subprocess.run([sys.executable, "-c", joined], capture_output=True, text=True) for _ in range(2)]
+        assert [step.stdout.split() for step in steps] == [[str(os.cpu_count())]] * 2, steps[0].stderr
+        assert raylets[0].is_running(), "a step took its run's Ray with it"
+        guard.end_all(os.environ[guard.MARK])
+        _, alive = psutil.wait_procs(family, timeout=30)
+        assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_a_head_is_not_started_beside_a_cluster(cluster, tmp_path):
+    address = os.environ["RAY_ADDRESS"]
+    head = RayHead()
+    head.start(tmp_path)
+    head.wait()
+    assert os.environ["RAY_ADDRESS"] == address
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_trials_choices_are_put_into_the_training_settings():
