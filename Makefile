@@ -58,7 +58,7 @@ test-slow: $(READY) ## run the tests that take minutes
 	@$(RUN) -m pytest -m slow --timeout=1800
 
 bench-pipeline: $(READY) ## time the profile from nothing over three seeds (half an hour); keeps benchmarks/results/pipeline.json
-	@$(RUN) benchmarks/pipeline.py --profile $(PROFILE)
+	@$(RUN) -m benchmarks.pipeline --profile $(PROFILE)
 
 check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check

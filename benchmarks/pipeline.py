@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -13,15 +14,19 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import yaml
 from rich.console import Console
 from rich.table import Table
 
+from pipeline import guard
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 POLL_S = 3.0
+MARK = "INKLOOP_BENCHMARK"  # in the environment of all processes of one run
 
 
 def machine() -> dict[str, Any]:
@@ -38,14 +43,12 @@ def machine() -> dict[str, Any]:
     return {"cpu": model, "cores": psutil.cpu_count(), "memory_gb": memory_gb, "system": platform.platform()}
 
 
-def tree_bytes(process: psutil.Process) -> int:
-    """Proportional memory of a process and all below it, so that pages they share count once."""
+def memory_bytes(mark: str) -> int:
+    """Proportional memory of a run's processes, so that pages they share count once."""
     total = 0
-    for member in [process, *process.children(recursive=True)]:
-        try:
-            total += member.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
+    for process in guard.family(MARK, mark):
+        with contextlib.suppress(psutil.Error):  # gone meanwhile
+            total += process.memory_full_info().pss
     return total
 
 
@@ -58,11 +61,10 @@ def run_once(profile: str, seed: int, folder: Path) -> dict[str, Any]:
     store = folder / f"store-{seed}"
     command = [sys.executable, "-m", "pipeline", "run", "--profile", str(chosen)]
     command += ["--artifacts", str(artifacts), "--store", str(store)]
-    started, peak = time.monotonic(), 0
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        watched = psutil.Process(process.pid)
+    started, peak, mark = time.monotonic(), 0, uuid4().hex
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, MARK: mark}) as process:
         while process.poll() is None:
-            peak = max(peak, tree_bytes(watched))
+            peak = max(peak, memory_bytes(mark))
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(POLL_S)
     wall_s = time.monotonic() - started
@@ -101,7 +103,7 @@ def main() -> None:
         runs = [run_once(options.profile, seed, Path(folder)) for seed in options.seeds]
     Console().print(table_of(runs))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    command = " ".join(["python", "benchmarks/pipeline.py", *sys.argv[1:]])
+    command = " ".join(["python", "-m", "benchmarks.pipeline", *sys.argv[1:]])
     kept = {"machine": machine(), "date": datetime.now(UTC).date().isoformat(), "command": command, "rows": runs}
     (RESULTS / "pipeline.json").write_text(json.dumps(kept, indent=2) + "\n")
 

@@ -9,26 +9,28 @@ import psutil
 MARK = "INKLOOP_RUN"  # in the environment of every process of one run: its steps, their Ray, its workers
 
 
+def family(variable: str, value: str) -> set[psutil.Process]:
+    """All processes of this user whose environment says so, but this one, and their descendants.
+
+    Some of Ray's processes erase their environment to write their name over it.
+    """
+    return {process for marked in psutil.process_iter() for process in _with_descendants(marked, variable, value)}
+
+
 def end_all(mark: str) -> None:
-    """Kill every process of this user that carries the mark, and its descendants: some of Ray's erase their own."""
-    doomed = {process for marked in psutil.process_iter() if _carries(marked, mark) for process in _family(marked)}
-    for process in doomed:
+    """Kill what belongs to the run of this mark."""
+    for process in family(MARK, mark):
         with suppress(psutil.Error):  # gone
             process.kill()
 
 
-def _carries(process: psutil.Process, mark: str) -> bool:
+def _with_descendants(process: psutil.Process, variable: str, value: str) -> list[psutil.Process]:
     try:
-        return process.pid != os.getpid() and process.environ().get(MARK) == mark
-    except psutil.Error:
-        return False  # gone, or another user's
-
-
-def _family(process: psutil.Process) -> list[psutil.Process]:
-    try:
+        if process.pid == os.getpid() or process.environ().get(variable) != value:
+            return []
         return [process, *process.children(recursive=True)]
     except psutil.Error:
-        return []
+        return []  # gone, or another user's
 
 
 if __name__ == "__main__":
