@@ -20,6 +20,7 @@ with warnings.catch_warnings():
     from great_expectations.expectations.core.expect_column_values_to_not_be_null import ExpectColumnValuesToNotBeNull
     from great_expectations.expectations.row_conditions import Column
 
+MISSING = "missing: no digit has it; add some, or, where digits are few, raise data.validation_share or data.test_share"
 # What a result keeps of each offending row: the column that names the file.
 RESULT_FORMAT = {"result_format": "COMPLETE", "unexpected_index_column_names": ["file"]}
 
@@ -82,7 +83,7 @@ def class_expectations(settings: ValidationSettings) -> list[Any]:
     """What each class of each split must be; see `digit_expectations`."""
     share = f"{{value:.1%}} of its split, not {settings.min_class_share:.1%} to {settings.max_class_share:.1%}"
     return [
-        ExpectColumnValuesToBeBetween(column="digits", min_value=1, meta={"finding": "missing: no digit has it"}),
+        ExpectColumnValuesToBeBetween(column="digits", min_value=1, meta={"finding": MISSING}),
         ExpectColumnValuesToBeBetween(
             column="share",
             min_value=settings.min_class_share,

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from inkloop.errors import UserError
 
 # A busy laptop takes longer than Ray's minute to start two workers; no laptop is preempted; and workers whose epochs
-# are short would wait for the trainer, which looks for their results every two seconds.
+# are short would wait for the trainer, which looks for their results every two seconds. What they print is said once.
 TRAIN = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
 }
 QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_AIR_NEW_OUTPUT": "0", "RAY_DEDUP_LOGS": "0"}
 # One thread a process: two threads beside another busy process train 15 times slower.

@@ -1,5 +1,6 @@
 """Data-parallel training on Ray Train, with a checkpoint an epoch and resumption after a worker has died."""
 
+import logging
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -54,6 +55,7 @@ def _digits(reference: ray.ObjectRef[Any]) -> Digits:
 
 def _worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(1)
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     job: Job = config["job"]
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()

@@ -104,4 +104,6 @@ def search(
         for result in (results[row] for row in range(len(results)))
         if result.metrics and "best" in result.metrics
     ]
+    if not trials:
+        raise RuntimeError(f"none of the {settings.trials} trials finished an epoch: {results.errors[:1]}")
     return sorted(trials, key=lambda trial: -trial.validation_accuracy)

@@ -35,7 +35,7 @@ def champion(store: Store) -> Champion | None:
 def reigning(store: Store) -> Champion:
     """The champion now. Raises UserError before the first promotion."""
     if (current := champion(store)) is None:
-        raise UserError(f"no champion in {store} yet: run `make pipeline-run` first.")
+        raise UserError(f"no champion in {store} yet: run `make pipeline-run` with this store first.")
     return current
 
 

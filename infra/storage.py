@@ -96,7 +96,6 @@ class FolderStore(Store):
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._inside = self.root / ".store"  # unfinished files and the lock: on the same disk, outside every key
-        self._inside.mkdir(parents=True, exist_ok=True)
 
     def __str__(self) -> str:
         return str(self.root)
@@ -104,7 +103,8 @@ class FolderStore(Store):
     def put(self, key: str, content: bytes, if_match: str | None = None, if_none_match: bool = False) -> str:
         """See `Store.put`."""
         path = self.root / _checked(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (path.parent, self._inside):
+            folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
             if if_match is not None and not (path.is_file() and _etag(path.read_bytes()) == if_match):
                 raise Conflict(f"{path}: changed by another process meanwhile. Run again.")

@@ -3,26 +3,27 @@
 import math
 
 import torch
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
-from inkloop.settings import Settings
+from inkloop.settings import Settings, Share
 
 
 class AugmentationSettings(Settings):
     """How far digits are deformed; 0 switches a part off. Pixel-level parts touch `pixel_share` of the digits each."""
 
-    rotation_deg: float = 15.0  # either way
-    scale: float = 0.1  # 0.9 .. 1.1
-    shear: float = 0.1  # slant either way, columns per row
-    shift_px: float = 2.0
-    elastic_px: float = 2.0  # height of the waves
-    elastic_waves: int = 4  # control points a side
-    noise: float = 0.05  # Gaussian, of full ink
-    salt_and_pepper: float = 0.02  # share of pixels
-    paper: float = 0.15  # strength of a paper texture, of full ink
-    watermark: float = 0.15  # strength of lines printed across the paper, of full ink
-    pixel_share: float = 0.0  # share of digits that get each of the four above
+    rotation_deg: NonNegativeFloat = 15.0  # either way
+    scale: Share = 0.1  # 0.9 .. 1.1
+    shear: NonNegativeFloat = 0.1  # slant either way, columns per row
+    shift_px: NonNegativeFloat = 2.0
+    elastic_px: NonNegativeFloat = 2.0  # height of the waves
+    elastic_waves: PositiveInt = 4  # control points a side
+    noise: Share = 0.05  # Gaussian, of full ink
+    salt_and_pepper: Share = 0.02  # share of pixels
+    paper: Share = 0.15  # strength of a paper texture, of full ink
+    watermark: Share = 0.15  # strength of lines printed across the paper, of full ink
+    pixel_share: Share = 0.0  # share of digits that get each of the four above
 
 
 def deform(images: Tensor, settings: AugmentationSettings, random: torch.Generator) -> Tensor:

@@ -3,21 +3,22 @@
 from dataclasses import dataclass
 
 import torch
+from pydantic import NonNegativeInt, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
 from inkloop.digits import Digits
 from inkloop.losses import distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer
-from inkloop.settings import Settings
+from inkloop.settings import Settings, Share
 from inkloop.training import Batch, Loss, TrainingSettings, logits
 
 
 class TeachingSettings(Settings):
     """What a student hears from its teacher."""
 
-    temperature: float = 2.0  # softens the teacher's answers
-    teacher_share: float = 0.5  # of the loss; the rest is the labels'
+    temperature: PositiveFloat = 2.0  # softens the teacher's answers
+    teacher_share: Share = 0.5  # of the loss; the rest is the labels'
 
 
 class DistillationSettings(Settings):
@@ -26,7 +27,7 @@ class DistillationSettings(Settings):
     model: ModelSettings = ModelSettings(hidden_size=40, attention_size=16, fc_size=40, dropout=0.0)
     training: TrainingSettings = TrainingSettings(epochs=18, batch_size=256, learning_rate=1e-2, ema_decay=0.996)
     teaching: TeachingSettings = TeachingSettings()
-    workers: int = 0  # 0 = one for each GPU, or else CPU, that Ray has
+    workers: NonNegativeInt = 0  # 0 = one for each GPU, or else CPU, that Ray has
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 from scipy.stats import binomtest
 
 from inkloop.artifacts import Kind
@@ -20,7 +21,7 @@ WARMUP_CALLS = 50
 class EvaluationSettings(Settings):
     """How models are measured."""
 
-    latency_calls: int = 1_000  # single images timed
+    latency_calls: PositiveInt = 1_000  # single images timed
 
 
 class ModelReport(Settings):

@@ -4,18 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PositiveFloat
 
 from inkloop.evaluation import mcnemar
-from inkloop.settings import Settings
+from inkloop.settings import Settings, Share
 
 
 class GateSettings(Settings):
     """What a challenger must show."""
 
-    size_limit_kb: float = 100.0  # of model.onnx, 1 KB = 1,000 bytes
-    latency_limit_ms: float = 0.3  # p50 of one image, one thread
-    accuracy_floor: float = 0.9  # 0..1, where there is no champion to beat
-    significance: float = 0.05  # p below which a difference counts
+    size_limit_kb: PositiveFloat = 100.0  # of model.onnx, 1 KB = 1,000 bytes
+    latency_limit_ms: PositiveFloat = 0.3  # p50 of one image, one thread
+    accuracy_floor: Share = 0.9  # 0..1, where there is no champion to beat
+    significance: Share = 0.05  # p below which a difference counts
 
 
 @dataclass(frozen=True)

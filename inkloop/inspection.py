@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import NonNegativeInt, PositiveInt
 
 from inkloop.digits import Rejected, Split, digit_id
-from inkloop.settings import Settings
+from inkloop.settings import Settings, Share
 
 CLASSES = 10
 INK = 127  # a pixel over this grey is ink
@@ -17,14 +18,14 @@ INK = 127  # a pixel over this grey is ink
 class ValidationSettings(Settings):
     """What a good batch of digits is. Shares are in 0..1. MNIST's own: ink share 0.019 to 0.40."""
 
-    height: int = 28
-    width: int = 28
-    min_highest: int = 64  # grey level of the strongest ink; less is nearly blank
-    min_ink_share: float = 0.005
-    max_ink_share: float = 0.6  # more is a picture of black ink on white
-    max_copy_share: float = 0.01  # pictures that are there twice on one side of the split
-    min_class_share: float = 0.02  # of its split
-    max_class_share: float = 0.5
+    height: PositiveInt = 28
+    width: PositiveInt = 28
+    min_highest: NonNegativeInt = 64  # grey level of the strongest ink; less is nearly blank
+    min_ink_share: Share = 0.005
+    max_ink_share: Share = 0.6  # more is a picture of black ink on white
+    max_copy_share: Share = 0.01  # pictures that are there twice on one side of the split
+    min_class_share: Share = 0.02  # of its split
+    max_class_share: Share = 0.5
     complete_splits: tuple[Split, ...] = ("train", "validation", "test")  # where every class must be
 
 

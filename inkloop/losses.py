@@ -3,19 +3,20 @@
 from typing import Literal
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from inkloop.settings import Settings
+from inkloop.settings import Settings, Share
 
 
 class LossSettings(Settings):
     """What a wrong or unsure answer costs."""
 
     kind: Literal["cross_entropy", "focal"] = "cross_entropy"
-    label_smoothing: float = 0.05
-    focal_gamma: float = 2.0  # how much sure answers are discounted
-    focal_alpha: float = 0.25  # scale of the focal loss
+    label_smoothing: Share = 0.05
+    focal_gamma: NonNegativeFloat = 2.0  # how much sure answers are discounted
+    focal_alpha: NonNegativeFloat = 0.25  # scale of the focal loss
     class_weights: tuple[float, ...] | None = None  # ten, by digit
 
 

@@ -3,11 +3,12 @@
 from typing import NamedTuple, cast
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from inkloop.readings import PIXEL_MEAN, PIXEL_STD, Reading, read, read_ragged
-from inkloop.settings import Settings
+from inkloop.settings import Settings, ShareBelowOne
 
 CLASSES = 10
 
@@ -16,11 +17,11 @@ class ModelSettings(Settings):
     """The shape of a recognizer; teacher and student are two of these."""
 
     readings: tuple[Reading, ...] = (Reading(kind="rows"), Reading(kind="columns"), Reading(kind="patches", size=7))
-    hidden_size: int = 128  # each way
-    attention_size: int = 64
-    fc_size: int = 256
-    dropout: float = 0.5
-    frame: int = 28  # pixels a side of the pictures it is made for
+    hidden_size: PositiveInt = 128  # each way
+    attention_size: PositiveInt = 64
+    fc_size: PositiveInt = 256
+    dropout: ShareBelowOne = 0.5
+    frame: PositiveInt = 28  # pixels a side of the pictures it is made for
 
 
 class Answer(NamedTuple):

@@ -3,21 +3,22 @@
 from dataclasses import replace
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
 from inkloop.distillation import TeachingSettings, lessons_of, taught_loss
 from inkloop.model import Answer, Reader, Recognizer, readers_of
-from inkloop.settings import Settings
+from inkloop.settings import Settings, ShareBelowOne
 from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingState, fit
 
 
 class PruningSettings(Settings):
     """How many units go, and how the model is trained around it."""
 
-    share: float = 0.2  # of the units of every LSTM, 0..1
-    lasso: float = 1e-4  # weight of the group lasso in the loss
+    share: ShareBelowOne = 0.2  # of the units of every LSTM, 0..1
+    lasso: NonNegativeFloat = 1e-4  # weight of the group lasso in the loss
     sparsifying: TrainingSettings = TrainingSettings(epochs=1, batch_size=256, learning_rate=3e-3)
     recovering: TrainingSettings = TrainingSettings(epochs=5, batch_size=256, learning_rate=6e-3, ema_decay=0.996)
     teaching: TeachingSettings = TeachingSettings()

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,7 +23,7 @@ class Reading(Settings):
     """
 
     kind: Literal["rows", "columns", "patches"]
-    size: int = 2
+    size: PositiveInt = 2
 
     def tile(self, frame: int) -> tuple[int, int]:
         """Height and width, in pixels, of one step's tile for a model whose frame is `frame` pixels a side."""

@@ -1,6 +1,9 @@
 """The search space of the tuner and what a trial is; the search itself is Ray Tune's."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from inkloop.model import ModelSettings
 from inkloop.preview import PAGE, table
@@ -13,7 +16,7 @@ class TeacherSettings(Settings):
 
     model: ModelSettings = ModelSettings(hidden_size=96)
     training: TrainingSettings = TrainingSettings()
-    workers: int = 0  # 0 = one for each GPU, or else CPU, that Ray has
+    workers: NonNegativeInt = 0  # 0 = one for each GPU, or else CPU, that Ray has
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,17 @@ class Range(Settings):
 class TuningSettings(Settings):
     """What is tried, how often, and on how much."""
 
-    trials: int = 8
-    concurrency: int = 1  # trials at a time; 0 = one a CPU, and then what ASHA stops depends on timing
-    epochs: int = 3  # a trial's, at most
-    images: int = 6_000  # training digits a trial sees an epoch
-    validation_images: int = 2_000
-    grace_epochs: int = 1  # before a trial may be stopped
-    reduction_factor: int = 2  # ASHA lets one in so many go on
+    trials: PositiveInt = 8
+    concurrency: NonNegativeInt = 1  # trials at a time; 0 = one a CPU, and then what ASHA stops depends on timing
+    epochs: PositiveInt = 3  # a trial's, at most
+    images: PositiveInt = 6_000  # training digits a trial sees an epoch
+    validation_images: PositiveInt = 2_000
+    grace_epochs: PositiveInt = 1  # before a trial may be stopped
+    reduction_factor: Annotated[int, Field(ge=2)] = 2  # ASHA lets one in so many go on
     learning_rate: Range = Range(low=1e-3, high=1e-2, log=True)
     weight_decay: Range = Range(low=1e-5, high=1e-2, log=True)
     label_smoothing: Range = Range(low=0.0, high=0.1)
-    batch_size: tuple[int, ...] = (64, 128, 256)
+    batch_size: tuple[PositiveInt, ...] = (64, 128, 256)
 
     def space(self, training: TrainingSettings) -> dict[str, Range | tuple[int, ...]]:
         """What varies, by the trial's keys; the training settings' own batch size is always among the choices."""

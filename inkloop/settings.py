@@ -1,6 +1,11 @@
 """The base of every configuration: frozen, typed, unknown keys refused."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Settings(BaseModel):

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 
 from inkloop import digits, folders, idx, mnist, pictures
 from inkloop.digits import Rejected, Split, digit_id, split_of
 from inkloop.errors import UserError
 from inkloop.framing import frame
-from inkloop.settings import Settings
+from inkloop.settings import Settings, Share
 
 CLASSES = 10
 LARGEST_LABEL = 127  # that the table can hold; validation refuses all over 9
@@ -24,10 +25,10 @@ class IngestSettings(Settings):
 
     frame: bool = True  # bring pictures into the model's frame; off, they must be white on black and of one size
     transposed: bool = False  # IDX pictures stored column by column, as EMNIST's are
-    validation_share: float = 0.1
-    test_share: float = 0.1  # of a source that names no test set of its own
-    limit_train: int | None = None  # digits of train and validation together, the same number of each class
-    limit_test: int | None = None
+    validation_share: Share = 0.1
+    test_share: Share = 0.1  # of a source that names no test set of its own
+    limit_train: PositiveInt | None = None  # digits of train and validation together, the same number of each class
+    limit_test: PositiveInt | None = None
 
 
 @dataclass(frozen=True)

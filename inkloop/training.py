@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -16,22 +17,22 @@ from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.digits import Digits
 from inkloop.losses import LossSettings, classification_loss
 from inkloop.model import Answer, Recognizer, normalize
-from inkloop.settings import Settings
+from inkloop.settings import Settings, Share, ShareBelowOne
 
 
 class TrainingSettings(Settings):
     """How a model is trained."""
 
-    epochs: int = 8
-    batch_size: int = 128  # over all workers
-    learning_rate: float = 4e-3
-    weight_decay: float = 5e-4
-    clip_norm: float = 1.0
+    epochs: PositiveInt = 8
+    batch_size: PositiveInt = 128  # over all workers
+    learning_rate: PositiveFloat = 4e-3
+    weight_decay: NonNegativeFloat = 5e-4
+    clip_norm: PositiveFloat = 1.0
     schedule: Literal["one_cycle", "cosine", "cosine_restarts"] = "one_cycle"
-    restarts: int = 2  # cycles of cosine_restarts
-    warmup_share: float = 0.1  # of all steps
-    patience_epochs: int = 5  # early stopping, on validation accuracy
-    ema_decay: float = 0.0  # exponential moving average of the weights, used for the answers; 0 = off
+    restarts: PositiveInt = 2  # cycles of cosine_restarts
+    warmup_share: Share = 0.1  # of all steps
+    patience_epochs: PositiveInt = 5  # early stopping, on validation accuracy
+    ema_decay: ShareBelowOne = 0.0  # exponential moving average of the weights, used for the answers; 0 = off
     loss: LossSettings = LossSettings()
 
 

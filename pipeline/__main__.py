@@ -1,5 +1,6 @@
 """`python -m pipeline`: run the graph here, compile it, submit it to Kubeflow, serve the champion."""
 
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +30,9 @@ def run(
     data: Annotated[Path, typer.Option(help="Where data sets known by name are kept.")] = CHECKOUT / "data",
 ) -> None:
     """Run the whole pipeline on this machine."""
+    from infra import registry
     from infra.ray_head import RayHead
+    from infra.storage import open_store
     from pipeline import graph, local, summary, verdict
     from pipeline import profile as profiles
     from pipeline.code_digest import code_digests
@@ -60,7 +63,9 @@ def run(
     came_to = summary.summarize(finished, name)
     summary.write(came_to, artifacts / "latest" / "summary.json")
     summary.draw_sample(finished, artifacts / "latest" / "digit.png")
-    summary.show(came_to, artifacts / "latest", console)
+    serving = "make serve" if store == str(DEFAULT_STORE) else f"make serve STORE={shlex.quote(store)}"
+    has_champion = registry.champion(open_store(store)) is not None
+    summary.show(came_to, artifacts / "latest", serving if has_champion else None, console)
 
 
 @app.command("compile")

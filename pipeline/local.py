@@ -105,6 +105,7 @@ def run(
             failed = progress.failed()
             if failed is None or not isinstance(error, Exception):
                 raise
+            observer.failed(failed.name, folder / "runs")
             if (said := log.user_error()) is not None:
                 raise UserError(said) from error
             ending = "\n".join(log.tail(20)) or "".join(traceback.format_exception(error))
@@ -134,6 +135,12 @@ class _Recorder:
         if places:
             (self._latest / step).symlink_to(os.path.relpath(places[0], self._latest))
         self._progress.finished(step, seconds, cached, outputs)
+
+    def failed(self, step: str, runs: Path) -> None:
+        """Link what the failed step of the newest run left, such as a report of what is wrong."""
+        left = max(runs.iterdir(), key=lambda run: run.name) / step
+        if left.is_dir():
+            (self._latest / step).symlink_to(os.path.relpath(left, self._latest))
 
 
 def _run_by_kfp(graph: BaseComponent, arguments: Mapping[str, Any], folder: Path, cache: ContentCache) -> None:

@@ -11,7 +11,8 @@ from inkloop.errors import UserError
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 TRACEBACK = "Traceback (most recent call last):"
-OF_KFP = re.compile(r"\d\d:\d\d:\d\d\.\d{3} - |-{20,}$")
+# kfp's frame around a step; and what a part of Ray Train repeats each second where Ray has no dashboard.
+NOISE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} - |-{20,}$|\s*\(PlacementGroupCleaner pid=\d+\) ")
 RAISED = re.compile(r"(?P<module>(?:inkloop|infra|components|serving|pipeline)(?:\.\w+)*)\.(?P<name>\w+): (?P<said>.*)")
 
 
@@ -74,7 +75,7 @@ class Log(io.TextIOBase):
 
 
 def _is_said(line: str) -> bool:
-    return bool(line.strip()) and not OF_KFP.match(line)
+    return bool(line.strip()) and not NOISE.match(line)
 
 
 def _is_user_error(module: str, name: str) -> bool:

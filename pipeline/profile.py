@@ -49,13 +49,21 @@ class Profile(Settings):
 
 
 def load(name: str) -> Profile:
-    """The profile of this name, or in this YAML file; what it does not say is as in code.
+    """The profile of this name, or in this YAML file; what it does not say is as in its `base`, or in code.
 
     Raises UserError naming file and key for an unknown key or a value of the wrong type.
     """
+    changes, path = _read(name)
+    try:
+        return Profile.model_validate(_merged(Profile().model_dump(), changes))
+    except ValidationError as error:
+        raise UserError(f"{path}: {'; '.join(map(_problem, error.errors()))}.") from error
+
+
+def _read(name: str) -> tuple[dict[str, Any], Path]:
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(known.stem for known in FOLDER.glob("*.yaml")))
+        known = ", ".join(_shipped())
         raise UserError(f"profile {name!r}: no such profile. There are {known}; or give the path of a YAML file.")
     try:
         changes = yaml.safe_load(path.read_text()) or {}
@@ -63,11 +71,21 @@ def load(name: str) -> Profile:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(changes, dict):
         raise UserError(f"{path}: must be a mapping such as `seed: 1`, not {type(changes).__name__}.")
-    try:
-        return Profile.model_validate(_merged(Profile().model_dump(), changes))
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UserError(f"{path}: {'; '.join(problems)}.") from error
+    base = changes.pop("base", None)
+    if base is None:
+        return changes, path
+    if base not in _shipped():
+        raise UserError(f"{path}: base: {base!r} is no profile to start from. There are {', '.join(_shipped())}.")
+    return _merged(_read(base)[0], changes), path
+
+
+def _shipped() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def _problem(error: Any) -> str:  # noqa: ANN401
+    key = ".".join(map(str, error["loc"]))
+    return f"{key}: no such key" if error["type"] == "extra_forbidden" else f"{key}: {error['msg']}"
 
 
 def _merged(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -66,8 +66,11 @@ def write(summary: Summary, path: Path) -> None:
         unfinished.write_text(summary.model_dump_json(indent=2) + "\n")
 
 
-def show(summary: Summary, latest: Path, console: Console) -> None:
-    """Print the models side by side, the gate's verdict, and what to do next, ready to be pasted."""
+def show(summary: Summary, latest: Path, serve: str | None, console: Console) -> None:
+    """Print the models side by side, the gate's verdict, and what to do next, ready to be pasted.
+
+    serve: the command that serves the champion, None if there is none.
+    """
     shown = Table("model")
     for heading in ("test accuracy", "parameters", "size", "latency p50"):
         shown.add_column(heading, justify="right")
@@ -79,13 +82,14 @@ def show(summary: Summary, latest: Path, console: Console) -> None:
     took = f"{len(summary.steps)} steps in {clock(summary.wall_s)}, {cached} of them from the cache"
     verdict = "[green]promoted[/]" if summary.gate.promoted else "[yellow]not promoted[/]"
     here = os.path.relpath(latest)
+    ask = f"""  {serve:<36} # the champion answers on http://127.0.0.1:3000; then, to ask it:
+  curl -F image=@{here}/digit.png http://127.0.0.1:3000/predict
+"""
     lines = f"""Profile {summary.profile}: {took}.
 Gate: {verdict}; {summary.gate.reason}.
 
 [bold]Next[/]
-  make serve                           # the champion answers on http://127.0.0.1:3000; then, to ask it:
-  curl -F image=@{here}/digit.png http://127.0.0.1:3000/predict
-  .venv/bin/tensorboard --logdir {here}    # how training went
+{ask if serve else ""}  .venv/bin/tensorboard --logdir {here}    # how training went
   cat {here}/summary.json {here}/run.log   # all figures, all that the steps said"""
     console.print(lines, highlight=False, soft_wrap=True)
 

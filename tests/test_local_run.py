@@ -191,6 +191,7 @@ def test_any_other_failure_names_the_step_its_last_lines_and_the_log(toy: Toy, f
     assert "RuntimeError: the disk is on fire" in said
     log = said.strip().rpartition(" ")[2]
     assert "epoch 1 of 1" in Path(log).read_text()
+    assert toy.output("train", "model").read_text() == "unfinished"
 
 
 def test_a_step_sees_neither_the_callers_folder_nor_its_environment(toy: Toy):

@@ -30,13 +30,23 @@ def test_a_change_deep_down_leaves_its_neighbors_alone(written):
     assert chosen.student.model == usual.model
 
 
+def test_a_profile_may_start_from_a_shipped_one(written):
+    chosen, smoke = profile.load(written("{base: smoke, data: {limit_train: 500}}")), profile.load("smoke")
+    assert chosen.data.limit_train == 500
+    assert chosen.data.limit_test == smoke.data.limit_test
+    assert chosen.student == smoke.student
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("studnet: {}", "studnet: Extra inputs"),
-        ("student: {training: {epoch: 3}}", r"student\.training\.epoch: Extra inputs"),
+        ("studnet: {}", "studnet: no such key"),
+        ("student: {training: {epoch: 3}}", r"student\.training\.epoch: no such key"),
         ("student: {training: {epochs: many}}", r"student\.training\.epochs: .*integer"),
         ("student: 3", "student: .*Distill"),
+        ("pruning: {share: 1.5}", r"pruning\.share: .*less than 1"),
+        ("teacher: {model: {hidden_size: 0}}", r"hidden_size: .*greater than 0"),
+        ("base: smoek", "base: 'smoek' is no profile to start from. There are default, full, smoke"),
         ("seed: [1, 2]", "seed: .*integer"),
         ("- student", "must be a mapping"),
         ("student: {", "not YAML"),
