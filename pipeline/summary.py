@@ -82,14 +82,16 @@ def show(summary: Summary, latest: Path, serve: str | None, console: Console) ->
     took = f"{len(summary.steps)} steps in {clock(summary.wall_s)}, {cached} of them from the cache"
     verdict = "[green]promoted[/]" if summary.gate.promoted else "[yellow]not promoted[/]"
     here = os.path.relpath(latest)
-    ask = f"""  {serve:<36} # the champion answers on http://127.0.0.1:3000; then, to ask it:
+    ask = ""
+    if serve is not None:
+        ask = f"""  {serve:<36} # the champion answers on http://127.0.0.1:3000; then, to ask it:
   curl -F image=@{here}/digit.png http://127.0.0.1:3000/predict
 """
     lines = f"""Profile {summary.profile}: {took}.
 Gate: {verdict}; {summary.gate.reason}.
 
 [bold]Next[/]
-{ask if serve else ""}  .venv/bin/tensorboard --logdir {here}    # how training went
+{ask}  .venv/bin/tensorboard --logdir {here}    # how training went
   cat {here}/summary.json {here}/run.log   # all figures, all that the steps said"""
     console.print(lines, highlight=False, soft_wrap=True)
 
