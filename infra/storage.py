@@ -103,8 +103,7 @@ class FolderStore(Store):
     def put(self, key: str, content: bytes, if_match: str | None = None, if_none_match: bool = False) -> str:
         """See `Store.put`."""
         path = self.root / _checked(key)
-        for folder in (path.parent, self._inside):
-            folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with self._locked():
             if if_match is not None and not (path.is_file() and _etag(path.read_bytes()) == if_match):
                 raise Conflict(f"{path}: changed by another process meanwhile. Run again.")
@@ -139,6 +138,7 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        self._inside.mkdir(exist_ok=True)
         with (self._inside / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

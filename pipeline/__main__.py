@@ -47,10 +47,11 @@ def run(
         # Who edits the code while a step runs must not find its result under the code of before.
         return code_digests(graph.CODE, graph.ROOMS)[step] == code[step] and verdict.stands(step, inputs, outputs)
 
-    steps, head = list(graph.TITLES), RayHead()
+    head, steps = RayHead(), list(graph.TITLES)
+    up_to_ray = steps[: steps.index(graph.ON_RAY[-1]) + 1]
 
     def before(step: str, scratch: Path) -> None:
-        if any(steps.index(step) <= steps.index(needs_ray) for needs_ray in graph.ON_RAY):
+        if step in up_to_ray:
             head.start(scratch / "ray")
         if step in graph.ON_RAY:
             head.wait()

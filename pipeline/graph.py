@@ -38,7 +38,7 @@ TITLES = {
     "gate": "Judge challenger",
     "package": "Package and promote",
 }
-ON_RAY = ("tune", "train", "distill")
+ON_RAY = ("tune", "train", "distill")  # in the graph's order
 ROOMS = ("components", "serving", "infra", "inkloop")
 # The modules that a step's code starts from. The Bento is a copy of whole rooms, which no import shows.
 CODE: dict[str, tuple[str, ...]] = {name: (f"components.{name}",) for name in TITLES}

@@ -14,7 +14,11 @@ def family(variable: str, value: str) -> set[psutil.Process]:
 
     Some of Ray's processes erase their environment to write their name over it.
     """
-    return {process for marked in psutil.process_iter() for process in _with_descendants(marked, variable, value)}
+    everyone = [each for each in psutil.process_iter(["environ", "ppid"], ad_value=None) if each.pid != os.getpid()]
+    found = {each for each in everyone if (each.info["environ"] or {}).get(variable) == value}
+    while children := {each for each in everyone if each.info["ppid"] in {parent.pid for parent in found}} - found:
+        found |= children
+    return found
 
 
 def end_all(mark: str) -> None:
@@ -22,15 +26,6 @@ def end_all(mark: str) -> None:
     for process in family(MARK, mark):
         with suppress(psutil.Error):  # gone
             process.kill()
-
-
-def _with_descendants(process: psutil.Process, variable: str, value: str) -> list[psutil.Process]:
-    try:
-        if process.pid == os.getpid() or process.environ().get(variable) != value:
-            return []
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return []  # gone, or another user's
 
 
 if __name__ == "__main__":

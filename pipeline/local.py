@@ -133,14 +133,17 @@ class _Recorder:
         self.steps.append(StepRun(step, seconds, cached, outputs))
         places = [Path(output.path).parent for output in outputs.values() if hasattr(output, "path")]
         if places:
-            (self._latest / step).symlink_to(os.path.relpath(places[0], self._latest))
+            self._link(step, places[0])
         self._progress.finished(step, seconds, cached, outputs)
 
     def failed(self, step: str, runs: Path) -> None:
         """Link what the failed step of the newest run left, such as a report of what is wrong."""
-        left = max(runs.iterdir(), key=lambda run: run.name) / step
+        left = max(runs.glob("*"), default=runs) / step
         if left.is_dir():
-            (self._latest / step).symlink_to(os.path.relpath(left, self._latest))
+            self._link(step, left)
+
+    def _link(self, step: str, place: Path) -> None:
+        (self._latest / step).symlink_to(os.path.relpath(place, self._latest))
 
 
 def _run_by_kfp(graph: BaseComponent, arguments: Mapping[str, Any], folder: Path, cache: ContentCache) -> None:
