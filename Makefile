@@ -40,16 +40,16 @@ $(READY): requirements.lock
 	@touch $@
 
 pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full SOURCE=... STORE=...)
-	@$(RUN) -m pipeline run --profile $(PROFILE) $(if $(SOURCE),--source $(SOURCE)) $(if $(STORE),--store $(STORE))
+	@$(RUN) -m pipeline run --profile "$(PROFILE)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
 
 pipeline-submit: $(READY) ## upload the pipeline to Kubeflow and start it (KFP_HOST=http://... PROFILE=... STORE=s3://...)
-	@$(RUN) -m pipeline submit --host "$(KFP_HOST)" --profile $(PROFILE) $(if $(SOURCE),--source $(SOURCE)) $(if $(STORE),--store $(STORE))
+	@$(RUN) -m pipeline submit --host "$(KFP_HOST)" --profile "$(PROFILE)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
 
 pipeline-compile: $(READY) ## write the pipeline as Kubeflow's IR YAML to artifacts/pipeline.yaml
 	@$(RUN) -m pipeline compile artifacts/pipeline.yaml
 
 serve: $(READY) ## serve the champion on http://127.0.0.1:3000 (PORT=... STORE=...)
-	@$(RUN) -m pipeline serve $(if $(STORE),--store $(STORE)) $(if $(PORT),--port $(PORT))
+	@$(RUN) -m pipeline serve $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)")
 
 test: $(READY) ## run the tests, but for those that take minutes
 	@$(RUN) -m pytest -m "not slow"
@@ -58,7 +58,7 @@ test-slow: $(READY) ## run the tests that take minutes
 	@$(RUN) -m pytest -m slow --timeout=1800
 
 bench-pipeline: $(READY) ## time the profile from nothing over three seeds (half an hour); keeps benchmarks/results/pipeline.json
-	@$(RUN) -m benchmarks.pipeline --profile $(PROFILE)
+	@$(RUN) -m benchmarks.pipeline --profile "$(PROFILE)"
 
 check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check

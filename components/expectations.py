@@ -20,7 +20,9 @@ with warnings.catch_warnings():
     from great_expectations.expectations.core.expect_column_values_to_not_be_null import ExpectColumnValuesToNotBeNull
     from great_expectations.expectations.row_conditions import Column
 
-MISSING = "missing: no digit has it; add some, or, where digits are few, raise data.validation_share or data.test_share"
+MISSING = (
+    "missing: no digit has it; add some, or share out those there are by data.validation_share and data.test_share"
+)
 # What a result keeps of each offending row: the column that names the file.
 RESULT_FORMAT = {"result_format": "COMPLETE", "unexpected_index_column_names": ["file"]}
 

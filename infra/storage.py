@@ -103,8 +103,8 @@ class FolderStore(Store):
     def put(self, key: str, content: bytes, if_match: str | None = None, if_none_match: bool = False) -> str:
         """See `Store.put`."""
         path = self.root / _checked(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with self._explained(), self._locked():
+            path.parent.mkdir(parents=True, exist_ok=True)
             if if_match is not None and not (path.is_file() and _etag(path.read_bytes()) == if_match):
                 raise Conflict(f"{path}: changed by another process meanwhile. Run again.")
             if if_none_match and path.exists():
@@ -123,6 +123,8 @@ class FolderStore(Store):
             content = (self.root / _checked(key)).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise Missing(f"{self.root / key}: not in the store.") from error
+        except OSError as error:
+            raise UserError(f"{self.root / key}: cannot be read ({error.strerror}).") from error
         return content, _etag(content)
 
     def list(self, prefix: str = "") -> "list[str]":
@@ -138,10 +140,19 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self._inside.mkdir(exist_ok=True)
+        self._inside.mkdir(parents=True, exist_ok=True)
         with (self._inside / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"store {self.root}: cannot be written to ({error.strerror}). Name another folder."
+            ) from error
 
 
 class S3Store(Store):
@@ -199,7 +210,9 @@ class S3Store(Store):
             hint = "Create the bucket." if code == "NoSuchBucket" else "Check the bucket and the AWS_* credentials."
             raise UserError(f"{where}: refused by {self.s3.meta.endpoint_url} ({code}). {hint}") from error
         except BotoCoreError as error:
-            raise UserError(f"{where}: {error} Check AWS_ENDPOINT_URL and the AWS_* credentials.") from error
+            raise UserError(
+                f"{where}: {str(error).rstrip('.')}. Check AWS_ENDPOINT_URL and the AWS_* credentials."
+            ) from error
 
 
 def open_store(url: str) -> Store:

@@ -1,23 +1,26 @@
 """Augmentation: a batch of digits deformed as other hands and other paper would have it, in one resampling."""
 
 import math
+from typing import Annotated
 
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
-from inkloop.settings import Settings, Share
+from inkloop.settings import Settings, Share, ShareBelowOne
+
+Pixels = Annotated[float, Field(ge=0, le=14)]  # up to half the frame
 
 
 class AugmentationSettings(Settings):
     """How far digits are deformed; 0 switches a part off. Pixel-level parts touch `pixel_share` of the digits each."""
 
-    rotation_deg: NonNegativeFloat = 15.0  # either way
-    scale: Share = 0.1  # 0.9 .. 1.1
-    shear: NonNegativeFloat = 0.1  # slant either way, columns per row
-    shift_px: NonNegativeFloat = 2.0
-    elastic_px: NonNegativeFloat = 2.0  # height of the waves
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0  # either way
+    scale: ShareBelowOne = 0.1  # 0.9 .. 1.1
+    shear: Share = 0.1  # slant either way, columns per row
+    shift_px: Pixels = 2.0
+    elastic_px: Pixels = 2.0  # height of the waves
     elastic_waves: PositiveInt = 4  # control points a side
     noise: Share = 0.05  # Gaussian, of full ink
     salt_and_pepper: Share = 0.02  # share of pixels

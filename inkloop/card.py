@@ -1,6 +1,9 @@
 """The model card: what a model is, how well it does, what it is for and where it comes from (Mitchell 2019)."""
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from inkloop.artifacts import ModelInfo
 from inkloop.evaluation import Report, figures_as_text
@@ -13,7 +16,7 @@ WORST_SLICES = 5
 class PackagingSettings(Settings):
     """What the package says of itself."""
 
-    bento_name: str = "inkloop"
+    bento_name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")] = "inkloop"
     intended_use: str = (
         "Reading single handwritten digits, 0 to 9, from drawings, scans and photographs of one digit each. "
         "It always answers with one of the ten digits: look at the probabilities before acting on an answer."

@@ -1,12 +1,13 @@
 """Inspection: what can be said of each digit of a table before anyone trains on it."""
 
 from collections.abc import Sequence
+from typing import Annotated, Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from inkloop.digits import Rejected, Split, digit_id
 from inkloop.settings import Settings, Share
@@ -20,13 +21,20 @@ class ValidationSettings(Settings):
 
     height: PositiveInt = 28
     width: PositiveInt = 28
-    min_highest: NonNegativeInt = 64  # grey level of the strongest ink; less is nearly blank
+    min_highest: Annotated[int, Field(ge=0, le=255)] = 64  # grey level of the strongest ink; less is nearly blank
     min_ink_share: Share = 0.005
     max_ink_share: Share = 0.6  # more is a picture of black ink on white
     max_copy_share: Share = 0.01  # pictures that are there twice on one side of the split
     min_class_share: Share = 0.02  # of its split
     max_class_share: Share = 0.5
     complete_splits: tuple[Split, ...] = ("train", "validation", "test")  # where every class must be
+
+    @model_validator(mode="after")
+    def _lets_something_pass(self) -> Self:
+        for low, high in (("min_ink_share", "max_ink_share"), ("min_class_share", "max_class_share")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} is above {high}: no digit could pass")
+        return self
 
 
 def inspect(table: pa.Table, rejected: Sequence[Rejected] = ()) -> pd.DataFrame:

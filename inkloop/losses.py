@@ -1,9 +1,9 @@
 """Losses: cross entropy with label smoothing, focal loss, class weights, and the distillation loss."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,7 +17,9 @@ class LossSettings(Settings):
     label_smoothing: Share = 0.05
     focal_gamma: NonNegativeFloat = 2.0  # how much sure answers are discounted
     focal_alpha: NonNegativeFloat = 0.25  # scale of the focal loss
-    class_weights: tuple[float, ...] | None = None  # ten, by digit
+    class_weights: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=10, max_length=10)] | None = (
+        None  # by digit
+    )
 
 
 def classification_loss(logits: Tensor, labels: Tensor, settings: LossSettings) -> Tensor:

@@ -1,9 +1,9 @@
 """The recognizer: several readings of a picture, a Bi-LSTM with attention over each, merged by a learned gate."""
 
-from typing import NamedTuple, cast
+from typing import Annotated, NamedTuple, Self, cast
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -16,12 +16,23 @@ CLASSES = 10
 class ModelSettings(Settings):
     """The shape of a recognizer; teacher and student are two of these."""
 
-    readings: tuple[Reading, ...] = (Reading(kind="rows"), Reading(kind="columns"), Reading(kind="patches", size=7))
+    readings: Annotated[tuple[Reading, ...], Field(min_length=1)] = (
+        Reading(kind="rows"),
+        Reading(kind="columns"),
+        Reading(kind="patches", size=7),
+    )
     hidden_size: PositiveInt = 128  # each way
     attention_size: PositiveInt = 64
     fc_size: PositiveInt = 256
     dropout: ShareBelowOne = 0.5
     frame: PositiveInt = 28  # pixels a side of the pictures it is made for
+
+    @model_validator(mode="after")
+    def _reads_each_way_once(self) -> Self:
+        names = [reading.name for reading in self.readings]
+        if len(set(names)) < len(names):
+            raise ValueError(f"readings {', '.join(names)} are not all different")
+        return self
 
 
 class Answer(NamedTuple):

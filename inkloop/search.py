@@ -1,9 +1,9 @@
 """The search space of the tuner and what a trial is; the search itself is Ray Tune's."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from inkloop.model import ModelSettings
 from inkloop.preview import PAGE, table
@@ -31,9 +31,17 @@ class Trial:
 class Range(Settings):
     """A range of one number; on a logarithmic scale if `log`."""
 
-    low: float
-    high: float
+    low: NonNegativeFloat
+    high: NonNegativeFloat
     log: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        if self.log and self.low == 0:
+            raise ValueError("a logarithmic range cannot begin at 0")
+        return self
 
 
 class TuningSettings(Settings):
@@ -49,7 +57,17 @@ class TuningSettings(Settings):
     learning_rate: Range = Range(low=1e-3, high=1e-2, log=True)
     weight_decay: Range = Range(low=1e-5, high=1e-2, log=True)
     label_smoothing: Range = Range(low=0.0, high=0.1)
-    batch_size: tuple[PositiveInt, ...] = (64, 128, 256)
+    batch_size: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 128, 256)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.grace_epochs > self.epochs:
+            raise ValueError(f"grace_epochs {self.grace_epochs} are more than the trial's epochs {self.epochs}")
+        if self.learning_rate.low == 0:
+            raise ValueError("learning_rate must be above 0")
+        if self.label_smoothing.high > 1:
+            raise ValueError("label_smoothing must be at most 1")
+        return self
 
     def space(self, training: TrainingSettings) -> dict[str, Range | tuple[int, ...]]:
         """What varies, by the trial's keys; the training settings' own batch size is always among the choices."""

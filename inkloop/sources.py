@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from inkloop import digits, folders, idx, mnist, pictures
 from inkloop.digits import Rejected, Split, digit_id, split_of
@@ -29,6 +30,12 @@ class IngestSettings(Settings):
     test_share: Share = 0.1  # of a source that names no test set of its own
     limit_train: PositiveInt | None = None  # digits of train and validation together, the same number of each class
     limit_test: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _leaves_digits_to_train(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave no training digits: together they must be below 1")
+        return self
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,11 @@ def _from_idx(path: Path, transposed: bool, alone: bool, rejected: list[Rejected
 
 def _pair(images: Path) -> tuple[Path, Path]:
     """The IDX file of images and the one of its labels, each compressed or not."""
+    if "images" not in images.name or "idx3" not in images.name:
+        raise UserError(
+            f"{images}: neither a folder of labeled pictures nor an IDX file of images, which is named like "
+            "train-images-idx3-ubyte."
+        )
     name = images.name.removesuffix(".gz").replace("images-idx3", "labels-idx1").replace("images.idx3", "labels.idx1")
     for labels in (images.with_name(name), images.with_name(f"{name}.gz")):
         if labels.is_file() and labels != images:

@@ -17,7 +17,7 @@ from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.digits import Digits
 from inkloop.losses import LossSettings, classification_loss
 from inkloop.model import Answer, Recognizer, normalize
-from inkloop.settings import Settings, Share, ShareBelowOne
+from inkloop.settings import Settings, ShareBelowOne
 
 
 class TrainingSettings(Settings):
@@ -30,7 +30,7 @@ class TrainingSettings(Settings):
     clip_norm: PositiveFloat = 1.0
     schedule: Literal["one_cycle", "cosine", "cosine_restarts"] = "one_cycle"
     restarts: PositiveInt = 2  # cycles of cosine_restarts
-    warmup_share: Share = 0.1  # of all steps
+    warmup_share: ShareBelowOne = 0.1  # of all steps
     patience_epochs: PositiveInt = 5  # early stopping, on validation accuracy
     ema_decay: ShareBelowOne = 0.0  # exponential moving average of the weights, used for the answers; 0 = off
     loss: LossSettings = LossSettings()

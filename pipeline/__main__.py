@@ -33,6 +33,7 @@ def run(
     from infra import registry
     from infra.ray_head import RayHead
     from infra.storage import open_store
+    from inkloop import mnist
     from pipeline import graph, local, summary, verdict
     from pipeline import profile as profiles
     from pipeline.code_digest import code_digests
@@ -41,7 +42,8 @@ def run(
     chosen = profiles.load(profile)
     arguments = graph.arguments_here(chosen, source, store, data)
     code = code_digests(graph.CODE, graph.ROOMS)
-    pipeline, name, expected_s = graph.build(code), Path(profile).stem, chosen.expected_s
+    pipeline, name = graph.build(code), Path(profile).stem
+    expected_s = {str(step): seconds for step, seconds in chosen.expected_s.items()}
 
     def stands(step: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> bool:
         # Who edits the code while a step runs must not find its result under the code of before.
@@ -57,16 +59,18 @@ def run(
             head.wait()
 
     try:
-        finished = local.run(pipeline, arguments, artifacts, console, name, expected_s, stands, before)
+        timed_as = name if source == mnist.NAME else f"{name}, {arguments['source']}"
+        finished = local.run(pipeline, arguments, artifacts, console, timed_as, expected_s, stands, before)
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from the last finished step.", file=sys.stderr)
         raise typer.Exit(130) from None
     came_to = summary.summarize(finished, name)
     summary.write(came_to, artifacts / "latest" / "summary.json")
-    summary.draw_sample(finished, artifacts / "latest" / "digit.png")
+    sample = artifacts / "digit.png"  # not in `latest`: it is there still when a later run failed
+    summary.draw_sample(finished, sample)
     serving = "make serve" if store == str(DEFAULT_STORE) else f"make serve STORE={shlex.quote(store)}"
     has_champion = registry.champion(open_store(store)) is not None
-    summary.show(came_to, artifacts / "latest", serving if has_champion else None, console)
+    summary.show(came_to, artifacts / "latest", sample, serving if has_champion else None, console)
 
 
 @app.command("compile")

@@ -69,6 +69,8 @@ def _version_id(client: kfp.Client, pipeline_id: str, version: str) -> str | Non
 
 def _check(host: str) -> None:
     """Ask once whether Kubeflow answers: its client would ask five times, and print a traceback for each."""
+    if not host.startswith(("http://", "https://")):
+        raise UserError(f"KFP_HOST {host}: not an address. Give one like http://host:port.")
     token = os.environ.get("KFP_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     url = f"{host.rstrip('/')}/apis/v2beta1/healthz"

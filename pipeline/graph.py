@@ -66,6 +66,8 @@ def arguments_on_cluster(profile: Profile, source: str, store: str) -> dict[str,
     """What the graph is called with on a cluster, which sees no folder of this machine: UserError if one is given."""
     if source != mnist.NAME:
         raise UserError(f"SOURCE {source}: a cluster does not see it. Give a data set by name: {mnist.NAME}.")
+    if not store:
+        raise UserError("STORE: not set. Say where the cluster keeps its models: STORE=s3://bucket/prefix.")
     if not store.startswith("s3://"):
         raise UserError(f"STORE {store!r}: a cluster does not see it. Give one it reaches: STORE=s3://bucket/prefix.")
     return {

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import traceback
@@ -15,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from kfp import local
 from kfp.dsl.base_component import BaseComponent
@@ -23,10 +20,10 @@ from kfp.local import cache as kfp_cache
 from kfp.local.graph_utils import topological_sort_tasks
 from rich.console import Console
 
+from infra.guard import guarded
 from infra.ray_session import ONE_THREAD
 from inkloop.errors import UserError
 from inkloop.files import written_whole
-from pipeline import guard
 from pipeline.cache import ContentCache, Values, sweep
 from pipeline.log import Log
 from pipeline.progress import Progress, remembered
@@ -101,13 +98,13 @@ def run(
         try:
             with progress, _surroundings(folder), contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 _run_by_kfp(graph, arguments, folder, ContentCache(folder / "cache", observer, stands))
-        except BaseException as error:
-            failed = progress.failed()
-            if failed is None or not isinstance(error, Exception):
+        except Exception as error:
+            failed = progress.failed_step()
+            if failed is None:
                 raise
-            observer.failed(failed.name, folder / "runs")
+            left, shown = observer.failed(failed.name, folder / "runs")
             if (said := log.user_error()) is not None:
-                raise UserError(said) from error
+                raise UserError(said.replace(f"{left}/", f"{shown}/")) from error
             ending = "\n".join(log.tail(20)) or "".join(traceback.format_exception(error))
             raise StepFailed(f"The step {failed.name} failed:\n{ending}\nThe whole log: {log.path}") from error
         finally:
@@ -136,11 +133,12 @@ class _Recorder:
             self._link(step, places[0])
         self._progress.finished(step, seconds, cached, outputs)
 
-    def failed(self, step: str, runs: Path) -> None:
-        """Link what the failed step of the newest run left, such as a report of what is wrong."""
+    def failed(self, step: str, runs: Path) -> tuple[Path, Path]:
+        """Link what the failed step of the newest run left, such as a report of mistakes: its place, and the link."""
         left = max(runs.glob("*"), default=runs) / step
         if left.is_dir():
             self._link(step, left)
+        return left, self._latest / step
 
     def _link(self, step: str, place: Path) -> None:
         (self._latest / step).symlink_to(os.path.relpath(place, self._latest))
@@ -193,20 +191,17 @@ def _surroundings(folder: Path) -> Iterator[None]:
     scratch = Path(tempfile.gettempdir()) / f"inkloop-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
-    before, mark = dict(os.environ), uuid4().hex
+    before = dict(os.environ)
     passed_on = {name: value for name, value in before.items() if _is_passed_on(name)}
-    end_of_run = [sys.executable, "-m", "pipeline.guard", mark]
-    watcher = subprocess.Popen(end_of_run, stdin=subprocess.PIPE, start_new_session=True)
-    ours = {**ONE_THREAD, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1", guard.MARK: mark}
+    ours = {**ONE_THREAD, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
     try:
-        with contextlib.chdir(scratch):
+        with guarded() as mark, contextlib.chdir(scratch):
             os.environ.clear()
-            os.environ.update({**passed_on, **ours})
+            os.environ.update({**passed_on, **ours, **mark})
             yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        watcher.communicate()
         shutil.rmtree(scratch, ignore_errors=True)
 
 

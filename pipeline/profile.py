@@ -1,10 +1,10 @@
 """A profile: the configuration of every step, from defaults in code and a YAML file that says what differs."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, NonNegativeFloat, ValidationError, model_validator
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.card import PackagingSettings
@@ -21,18 +21,22 @@ from inkloop.sources import IngestSettings
 
 FOLDER = Path(__file__).parent / "profiles"
 
+Step = Literal[
+    "ingest", "validate", "augment", "tune", "train", "distill", "prune", "quantize", "evaluate", "gate", "package"
+]
+
 
 class ClusterSettings(Settings):
     """What a step asks Kubernetes for."""
 
-    cpu: str = "2"
-    memory: str = "4Gi"
+    cpu: Annotated[str, Field(pattern=r"^(\d+m|\d+(\.\d+)?)$")] = "2"
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?([KMGT]i?)?$")] = "4Gi"
 
 
 class Profile(Settings):
     """Every choice a run of the pipeline makes."""
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: IngestSettings = IngestSettings()
     validation: ValidationSettings = ValidationSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
@@ -45,7 +49,15 @@ class Profile(Settings):
     gate: GateSettings = GateSettings()
     packaging: PackagingSettings = PackagingSettings()
     cluster: ClusterSettings = ClusterSettings()
-    expected_s: dict[str, float] = Field(default_factory=dict)  # of a step on two cores, until measured here
+    # Of a step on two cores, until measured here.
+    expected_s: dict[Step, NonNegativeFloat] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_of_one_size(self) -> Self:
+        frame, passed = self.teacher.model.frame, (self.validation.height, self.validation.width)
+        if self.student.model.frame != frame or passed != (frame, frame):
+            raise ValueError("teacher.model.frame, student.model.frame, validation.height and .width must be the same")
+        return self
 
 
 def load(name: str) -> Profile:
@@ -63,10 +75,11 @@ def load(name: str) -> Profile:
 def _read(name: str) -> tuple[dict[str, Any], Path]:
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(_shipped())
-        raise UserError(f"profile {name!r}: no such profile. There are {known}; or give the path of a YAML file.")
+        raise UserError(f"profile {name!r}: no such profile. {_there_are()}; or give the path of a YAML file.")
     try:
-        changes = yaml.safe_load(path.read_text()) or {}
+        changes = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(changes, dict):
@@ -75,7 +88,7 @@ def _read(name: str) -> tuple[dict[str, Any], Path]:
     if base is None:
         return changes, path
     if base not in _shipped():
-        raise UserError(f"{path}: base: {base!r} is no profile to start from. There are {', '.join(_shipped())}.")
+        raise UserError(f"{path}: base: {base!r} is no profile to start from. {_there_are()}.")
     return _merged(_read(base)[0], changes), path
 
 
@@ -83,9 +96,15 @@ def _shipped() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def _there_are() -> str:
+    return f"There are {', '.join(_shipped())}"
+
+
 def _problem(error: Any) -> str:  # noqa: ANN401
-    key = ".".join(map(str, error["loc"]))
-    return f"{key}: no such key" if error["type"] == "extra_forbidden" else f"{key}: {error['msg']}"
+    key = ".".join(str(part) for part in error["loc"] if part != "[key]") or "the profile"
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such key"
+    return f"{key}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _merged(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

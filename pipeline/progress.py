@@ -45,7 +45,9 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception):
+            self._fail()
         self._live.stop()
 
     def started(self, step: str) -> None:
@@ -60,14 +62,15 @@ class Progress:
         now.state, now.seconds = ("cached" if cached else "done"), seconds
         self._say(f"{now.title} {'taken from cache' if cached else f'done in {clock(seconds)}'}")
 
-    def failed(self) -> Step | None:
-        """Mark the step that runs, if one does, as failed."""
+    def failed_step(self) -> Step | None:
+        """The step that ran when an error ended the context, if one did."""
+        return next((step for step in self.steps.values() if step.state == "failed"), None)
+
+    def _fail(self) -> None:
         for step in self.steps.values():
             if step.state == "running":
                 step.state, step.seconds = "failed", time.monotonic() - step.since
                 self._say(f"{step.title} failed after {clock(step.seconds)}")
-                return step
-        return None
 
     def rest_s(self) -> float:
         """Seconds that the steps not yet finished are expected to take, if none of them comes from the cache."""

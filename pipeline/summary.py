@@ -66,10 +66,10 @@ def write(summary: Summary, path: Path) -> None:
         unfinished.write_text(summary.model_dump_json(indent=2) + "\n")
 
 
-def show(summary: Summary, latest: Path, serve: str | None, console: Console) -> None:
+def show(summary: Summary, latest: Path, sample: Path, serve: str | None, console: Console) -> None:
     """Print the models side by side, the gate's verdict, and what to do next, ready to be pasted.
 
-    serve: the command that serves the champion, None if there is none.
+    sample: a digit's picture; serve: the command that serves the champion, None if there is none.
     """
     shown = Table("model")
     for heading in ("test accuracy", "parameters", "size", "latency p50"):
@@ -79,13 +79,14 @@ def show(summary: Summary, latest: Path, serve: str | None, console: Console) ->
         shown.add_row(name, f"{model.test_accuracy:.2%}", f"{model.parameters:,}", size, latency)
     console.print(shown)
     cached = sum(step.cached for step in summary.steps)
-    took = f"{len(summary.steps)} steps in {clock(summary.wall_s)}, {cached} of them from the cache"
+    wall = clock(summary.wall_s) if summary.wall_s >= 1 else "less than a second"
+    took = f"{len(summary.steps)} steps in {wall}, {cached} of them from the cache"
     verdict = "[green]promoted[/]" if summary.gate.promoted else "[yellow]not promoted[/]"
     here = os.path.relpath(latest)
     ask = ""
     if serve is not None:
         ask = f"""  {serve:<36} # the champion answers on http://127.0.0.1:3000; then, to ask it:
-  curl -F image=@{here}/digit.png http://127.0.0.1:3000/predict
+  curl -F image=@{os.path.relpath(sample)} http://127.0.0.1:3000/predict
 """
     lines = f"""Profile {summary.profile}: {took}.
 Gate: {verdict}; {summary.gate.reason}.

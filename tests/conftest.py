@@ -18,6 +18,8 @@ from inkloop.training import TrainingSettings, fit
 
 pytest_plugins = ["s3", "ray_cluster"]
 
+torch.set_num_threads(1)  # as everywhere: with two, sums are rounded in another order, and weights differ
+
 # How long an example takes says how busy the machine is, nothing about the code.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
@@ -85,7 +87,6 @@ def few_digits(mnist, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def learnt(train_digits, validation_digits) -> Recognizer:
     """A small recognizer that really learned to read, in seconds; never changed (see `trained_model`)."""
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     readings = (Reading(kind="rows"), Reading(kind="columns"))
     model = Recognizer(ModelSettings(readings=readings, hidden_size=16, attention_size=8, fc_size=24, dropout=0.1))

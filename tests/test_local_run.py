@@ -179,7 +179,8 @@ def test_a_second_run_on_the_same_artifacts_is_refused(toy: Toy):
 def test_a_mistake_of_the_users_ends_with_its_sentence_alone(toy: Toy):
     code, said, shown = toy.run(failure="mendable")
     assert code == 2
-    assert said == "digits.txt: 'seven' is not a number.\n  row 3\n  row 9\nWrite it in figures.\n"
+    report = toy.output("train", "model")  # where it stays until the next run
+    assert said == f"digits.txt: 'seven' is not a number.\n  row 3\n  row 9\nThe report: {report}\n"
     assert "Traceback" not in shown
 
 

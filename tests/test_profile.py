@@ -48,6 +48,34 @@ def test_a_profile_may_start_from_a_shipped_one(written):
         ("teacher: {model: {hidden_size: 0}}", r"hidden_size: .*greater than 0"),
         ("base: smoek", "base: 'smoek' is no profile to start from. There are default, full, smoke"),
         ("seed: [1, 2]", "seed: .*integer"),
+        ("seed: yes", "seed: yes and no have no meaning here"),
+        ("seed: -1", "seed: .*greater than or equal to 0"),
+        ("seed: 99999999999", "seed: .*less than"),
+        ("data: {validation_share: 0.6, test_share: 0.5}", "data: validation_share and test_share leave no training"),
+        ("validation: {min_ink_share: 0.7}", "validation: min_ink_share is above max_ink_share"),
+        ("validation: {min_highest: 300}", r"validation\.min_highest: .*less than or equal to 255"),
+        ("validation: {height: 20}", "the profile: .*must be the same"),
+        ("augmentation: {rotation_deg: 999}", r"augmentation\.rotation_deg: .*less than or equal to 180"),
+        ("tuning: {learning_rate: {low: 1, high: 0.1}}", r"tuning\.learning_rate: low 1 is above high 0\.1"),
+        (
+            "tuning: {learning_rate: {low: 0, high: 0.1}}",
+            r"tuning\.learning_rate: a logarithmic range cannot begin at 0",
+        ),
+        ("tuning: {batch_size: []}", r"tuning\.batch_size: .*at least 1 item"),
+        ("tuning: {grace_epochs: 9}", "tuning: grace_epochs 9 are more than"),
+        ("teacher: {model: {readings: []}}", r"teacher\.model\.readings: .*at least 1 item"),
+        (
+            "teacher: {model: {readings: [{kind: rows}, {kind: rows}]}}",
+            r"teacher\.model: readings rows2, rows2 are not all",
+        ),
+        ("teacher: {training: {learning_rate: .inf}}", r"teacher\.training\.learning_rate: .*finite"),
+        ("teacher: {training: {warmup_share: 1}}", r"teacher\.training\.warmup_share: .*less than 1"),
+        ("student: {training: {loss: {class_weights: [1, 2]}}}", r"loss\.class_weights: .*at least 10"),
+        ("student: {model: {frame: 20}}", "the profile: .*must be the same"),
+        ("packaging: {bento_name: a b}", r"packaging\.bento_name: .*match"),
+        ("cluster: {memory: much}", r"cluster\.memory: .*match"),
+        ("expected_s: {trian: 3}", r"expected_s\.trian: .*'train'"),
+        ("expected_s: {train: -3}", r"expected_s\.train: .*greater than or equal to 0"),
         ("- student", "must be a mapping"),
         ("student: {", "not YAML"),
     ],
@@ -55,6 +83,12 @@ def test_a_profile_may_start_from_a_shipped_one(written):
 def test_a_mistake_is_named_by_file_and_key(written, text: str, said: str):
     with pytest.raises(UserError, match=rf"mine\.yaml: .*{said}"):
         profile.load(written(text))
+
+
+def test_a_profile_that_is_not_text_is_refused(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_bytes(b"seed: \xff")
+    with pytest.raises(UserError, match=r"mine\.yaml: cannot be read as UTF-8 text"):
+        profile.load(str(tmp_path / "mine.yaml"))
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are():

@@ -56,12 +56,30 @@ def test_the_estimate_shrinks_as_a_step_runs_and_never_below_nothing(seen: io.St
 
 def test_the_step_that_ran_is_the_one_that_failed(seen: io.StringIO):
     shown = progress(seen, terminal=False)
-    shown.finished("ingest", 1.0, False, {})
-    shown.started("train")
-    failed = shown.failed()
+    with pytest.raises(ValueError), shown:
+        shown.finished("ingest", 1.0, False, {})
+        shown.started("train")
+        raise ValueError
+    failed = shown.failed_step()
     assert failed is not None
-    assert (failed.name, failed.state) == ("train", "failed")
+    assert failed.name == "train"
     assert "Train teacher failed after 0:00" in seen.getvalue()
+
+
+def test_on_a_terminal_the_failed_step_is_drawn_as_failed(seen: io.StringIO):
+    with pytest.raises(ValueError), progress(seen, terminal=True) as shown:
+        shown.started("train")
+        raise ValueError
+    assert "✗  Train teacher" in seen.getvalue()
+
+
+def test_a_run_that_was_stopped_did_not_fail(seen: io.StringIO):
+    shown = progress(seen, terminal=False)
+    with pytest.raises(KeyboardInterrupt), shown:
+        shown.started("train")
+        raise KeyboardInterrupt
+    assert shown.failed_step() is None
+    assert "failed" not in seen.getvalue()
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.2, "0:00"), (59.7, "1:00"), (75, "1:15"), (3700, "61:40")])

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from ray_cluster import wait_until
 
+from infra import guard
 from infra.ray_head import RayHead
 from infra.ray_session import ray_session
 from infra.ray_train import CHECKPOINT_NAME, Job, fit_on_ray, load_state, save_state
@@ -28,7 +29,6 @@ from inkloop.model import ModelSettings, Recognizer
 from inkloop.readings import Reading
 from inkloop.search import Trial, TuningSettings, trials_page, with_choice
 from inkloop.training import TrainingSettings, TrainingState, accuracy, fit
-from pipeline import guard
 
 SMALL = ModelSettings(
     readings=(Reading(kind="rows", size=4),), hidden_size=8, attention_size=8, fc_size=16, dropout=0.2

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -322,6 +323,26 @@ def test_a_taken_port_is_named(champion_store):
         port = taken.getsockname()[1]
         process = launch(champion_store, port, stderr=subprocess.PIPE, text=True)
         assert f"127.0.0.1:{port}: cannot serve there" in process.communicate(timeout=60)[1]
+
+
+@pytest.mark.parametrize("port", [0, -1, 99_999])
+def test_a_port_that_cannot_be_is_refused(champion_store, port):
+    process = launch(champion_store, port, stderr=subprocess.PIPE, text=True)
+    assert f"port {port}: there is no such port. Give one from 1 to 65535." in process.communicate(timeout=60)[1]
+
+
+def test_a_server_whose_launcher_is_killed_ends_too(champion_store):
+    port = free_port()
+    process = launch(champion_store, port)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        wait_until_ready(process, client)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert alive == []
+        with pytest.raises(httpx.ConnectError):
+            client.get("/healthz")
 
 
 def test_the_way_to_an_answer_loads_no_training_code():

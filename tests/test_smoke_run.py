@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from infra import registry
+from infra.guard import MARK
 from infra.storage import open_store
 from inkloop import artifacts
 from pipeline.graph import TITLES
-from pipeline.guard import MARK
 
 pytestmark = pytest.mark.slow
 STEPS = list(TITLES)

@@ -35,6 +35,13 @@ def test_what_is_not_there_is_said_with_its_place(store: Store):
         store.get("registry/champion.json")
 
 
+@pytest.mark.parametrize("place", ["/proc/nowhere", "a file"])
+def test_a_folder_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path, place: str):
+    (tmp_path / "a file").touch()
+    with pytest.raises(UserError, match=r"^store .*: cannot be written to \(.*\)\. Name another folder\.$"):
+        open_store(str(tmp_path / place)).put("champion", b"one")
+
+
 def test_keys_are_listed_by_prefix_and_gone_when_deleted(store: Store):
     for key in ("a/1", "a/2", "ab/3", "b"):
         store.put(key, b"x")

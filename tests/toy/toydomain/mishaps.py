@@ -20,10 +20,10 @@ def perhaps_hang(step: str) -> None:
         time.sleep(600)
 
 
-def perhaps_fail(how: str) -> None:
-    """Raise what `how` asks for."""
+def perhaps_fail(how: str, report: str) -> None:
+    """Raise what `how` asks for; a mistake of the user's has a report."""
     if how == "mendable":
-        raise UserError("digits.txt: 'seven' is not a number.\n  row 3\n  row 9\nWrite it in figures.")
+        raise UserError(f"digits.txt: 'seven' is not a number.\n  row 3\n  row 9\nThe report: {report}")
     if how == "wrapped":
         try:
             raise UserError("not this one")

@@ -18,6 +18,6 @@ def train(digits: Input[Dataset], config: dict, seed: int, model: Output[Model],
     print("epoch 1 of 1", flush=True)
     Path(model.path).write_text("unfinished")
     perhaps_hang("train")
-    perhaps_fail(config.get("failure", ""))
+    perhaps_fail(config.get("failure", ""), model.path)
     Path(model.path).write_text(str(learn(read((Path(digits.path) / "numbers.txt").read_text()), config["factor"])))
     Path(logs.path).write_text(str(config))

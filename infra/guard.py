@@ -1,12 +1,27 @@
-"""`python -m pipeline.guard MARK`: outlives a run, and ends what it started when it is gone, even by kill -9."""
+"""`python -m infra.guard MARK`: outlives a process, and ends what it started when it is gone, even by kill -9."""
 
 import os
+import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from uuid import uuid4
 
 import psutil
 
 MARK = "INKLOOP_RUN"  # in the environment of every process of one run: its steps, their Ray, its workers
+
+
+@contextmanager
+def guarded() -> Iterator[dict[str, str]]:
+    """Yields the variable that marks a process as belonging here: it ends with the block, or with this process."""
+    mark = uuid4().hex
+    command = [sys.executable, "-m", "infra.guard", mark]
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield {MARK: mark}
+    finally:
+        watcher.communicate()
 
 
 def family(variable: str, value: str) -> set[psutil.Process]:
@@ -29,5 +44,5 @@ def end_all(mark: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdin.read()  # the run holds the other end: it is at its end when this returns
+    sys.stdin.read()  # the guarded process holds the other end: it is at its end when this returns
     end_all(sys.argv[1])
