@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -47,7 +48,8 @@ def submit(graph: BaseComponent, arguments: Mapping[str, Any], host: str, run_na
         compile_to(graph, package)
         _check(host)
         version = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
-        client = kfp.Client(host=host, existing_token=os.environ.get("KFP_TOKEN"))
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # that it talks to version 2 alone
+            client = kfp.Client(host=host, existing_token=os.environ.get("KFP_TOKEN"))
         pipeline_id = client.get_pipeline_id(name)
         if pipeline_id is None:
             pipeline_id = client.upload_pipeline(str(package), pipeline_name=name).pipeline_id
