@@ -40,9 +40,8 @@ class Recognizer:
         answer: NDArray[np.float32] = self._session.run(["probabilities"], {"images": images})[0]
         return answer
 
-    def attention(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Where each reading looked: for every reading's name, float32 (n, steps), rows sum to 1."""
-        weights = self._session.run(self._attention, {"images": images})
-        return {
-            name.removeprefix(ATTENTION_PREFIX): value for name, value in zip(self._attention, weights, strict=True)
-        }
+    def explained(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """The probabilities, and where each reading looked: by its name, float32 (n, steps), rows sum to 1."""
+        answer, *weights = self._session.run(["probabilities", *self._attention], {"images": images})
+        names = (name.removeprefix(ATTENTION_PREFIX) for name in self._attention)
+        return answer, dict(zip(names, weights, strict=True))

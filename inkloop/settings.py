@@ -1,8 +1,11 @@
 """The base of every configuration: frozen, typed, unknown keys refused."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from inkloop.errors import UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -20,3 +23,20 @@ class Settings(BaseModel):
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise ValueError("yes and no have no meaning here")
         return value
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], prefix: str) -> Self:
+        """The settings that variables such as PREFIX_BATCH_SIZE give; the rest are as in code.
+
+        Raises UserError naming the variable if one is unknown or out of range.
+        """
+        given = {
+            name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            known = ", ".join(prefix + name.upper() for name in cls.model_fields)
+            why = f"unknown. There are {known}" if first["type"] == "extra_forbidden" else first["msg"]
+            raise UserError(f"{prefix}{str(first['loc'][0]).upper()}: {why}.") from error

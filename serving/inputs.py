@@ -1,8 +1,11 @@
 """What a client may send as one digit, brought to the model's frame or refused in one sentence."""
 
+import base64
+import re
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from itertools import chain
+from typing import Any
 
 import anyio
 import numpy as np
@@ -23,6 +26,8 @@ FRAME = framing.FRAME
 PIXELS = FRAME * FRAME
 MAX_BODY_BYTES = 10 * 2**20  # a telephone's photograph has 2 to 8 MiB
 FORM_FIELD = "image"
+FILE_STARTS = (b"\x89PNG", b"\xff\xd8")
+DATA_URL = re.compile(r"data:image/(png|jpeg);base64,")
 
 # Decoding a photograph takes up to a second and 100 MB: beside the event loop, and never many at once.
 _decoders = anyio.CapacityLimiter(2)
@@ -30,25 +35,30 @@ _decoders = anyio.CapacityLimiter(2)
 
 async def read_image(request: Request) -> Image:
     """The digit in the request's body: uint8 (28, 28), white ink on black. Raises Problem if there is none."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    match media_type:
+    match media_type(request.headers.get("content-type", "")):
         case "application/json":
-            image = from_json(await read_body(request))
+            sent = from_json(await read_body(request))
+            image = await _framed(sent) if isinstance(sent, bytes) else sent
         case "application/octet-stream":
             image = from_bytes(await read_body(request))
         case "image/png" | "image/jpeg":
             image = await _framed(await read_body(request))
         case "multipart/form-data":
             image = await _framed(await _uploaded(request.headers, await read_body(request)))
-        case _:
+        case other:
             raise Problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                f"The content type {media_type or '(none)'!r} is not accepted; send image/png, image/jpeg, "
+                f"The content type {other or '(none)'!r} is not accepted; send image/png, image/jpeg, "
                 "multipart/form-data, application/json or application/octet-stream.",
             )
     if int(image.max()) - int(image.min()) < framing.MIN_CONTRAST:
-        raise _unusable("The picture is blank: all its pixels are nearly the same; send a picture of one digit.")
+        raise unusable("The picture is blank: all its pixels are nearly the same; send a picture of one digit.")
     return image
+
+
+def media_type(content_type: str) -> str:
+    """The type alone, in lower case, without parameters such as the character set."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 async def read_body(request: Request) -> bytes:
@@ -66,38 +76,56 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def from_json(body: bytes) -> Image:
-    """An array of 784 numbers or of 28 rows of 28, each 0 (black) to 255 (white ink), alone or under `image`."""
+def from_json(body: bytes) -> Image | bytes:
+    """What the JSON holds, alone or under `image`: pixels (see `pixels_of`), or base64 of pixels or of a picture file.
+
+    Returns the picture, or the bytes of the file, still to be framed. Raises Problem.
+    """
     try:
         sent = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}.") from None
     if isinstance(sent, dict):
         if list(sent) != ["image"]:
-            raise _unusable('The JSON object must have the one key "image", with the pixels under it.')
+            raise unusable('The JSON object must have the one key "image", with the picture under it.')
         sent = sent["image"]
+    return _from_base64(sent) if isinstance(sent, str) else pixels_of(sent)
+
+
+def pixels_of(sent: Any) -> Image:  # noqa: ANN401
+    """An array of 784 numbers or of 28 rows of 28, each 0 (black) to 255 (white ink). Raises Problem."""
     if not isinstance(sent, list):
-        raise _unusable(f"The JSON must be an array of {PIXELS} numbers, or of {FRAME} rows of {FRAME}.")
+        raise unusable(f"The JSON must be an array of {PIXELS} numbers, of {FRAME} rows of {FRAME}, or base64.")
     if sent and all(isinstance(row, list) for row in sent):
         if len(sent) != FRAME or any(len(row) != FRAME for row in sent):
-            raise _unusable(f"The picture must have {FRAME} rows of {FRAME} numbers each.")
+            raise unusable(f"The picture must have {FRAME} rows of {FRAME} numbers each.")
         sent = list(chain.from_iterable(sent))
     if len(sent) != PIXELS:
-        raise _unusable(f"The picture must have {PIXELS} numbers ({FRAME} x {FRAME}), and has {len(sent)}.")
+        raise unusable(f"The picture must have {PIXELS} numbers ({FRAME} x {FRAME}), and has {len(sent)}.")
     if not set(map(type, sent)) <= {int, float}:
-        raise _unusable("Every pixel must be a number from 0 to 255.")
+        raise unusable("Every pixel must be a number from 0 to 255.")
     pixels = np.array(sent, np.float64)
     if not (pixels.min() >= 0 and pixels.max() <= 255):
-        raise _unusable("Every pixel must lie between 0 (black) and 255 (white ink).")
+        raise unusable("Every pixel must lie between 0 (black) and 255 (white ink).")
     if 0 < pixels.max() <= 1:
-        raise _unusable("The pixels look scaled to 0..1; send them as 0 (black) to 255 (white ink).")
+        raise unusable("The pixels look scaled to 0..1; send them as 0 (black) to 255 (white ink).")
     return np.rint(pixels).astype(np.uint8).reshape(FRAME, FRAME)
+
+
+def _from_base64(text: str) -> Image | bytes:
+    """784 bytes, row by row, or a PNG or JPEG file; a browser's `data:image/png;base64,` may stand before it."""
+    try:
+        data = base64.b64decode(DATA_URL.sub("", text, count=1), validate=True)
+    except ValueError:
+        raise unusable("The text is not base64; send base64 of a PNG, a JPEG or 784 bytes, never a URL.") from None
+    is_file = data.startswith(FILE_STARTS) or len(data) != PIXELS
+    return data if is_file else from_bytes(data)
 
 
 def from_bytes(body: bytes) -> Image:
     """784 bytes, row by row, 0 = black, 255 = white ink."""
     if len(body) != PIXELS:
-        raise _unusable(
+        raise unusable(
             f"Raw pixels must be exactly {PIXELS} bytes ({FRAME} x {FRAME}), and there are {len(body)}; "
             "a picture file needs the content type image/png or image/jpeg."
         )
@@ -109,7 +137,7 @@ def from_picture(data: bytes) -> Image:
     try:
         return framing.frame(pictures.decode(data))
     except UserError as error:
-        raise _unusable(f"{str(error)[0].upper()}{str(error)[1:]}") from error
+        raise unusable(f"{str(error)[0].upper()}{str(error)[1:]}") from error
 
 
 async def _framed(data: bytes) -> Image:
@@ -129,7 +157,7 @@ async def _uploaded(headers: Headers, body: bytes) -> bytes:
         raise Problem(HTTPStatus.BAD_REQUEST, f"The form is not readable: {error.message}") from None
     upload = form.get(FORM_FIELD)
     if not isinstance(upload, UploadFile):
-        raise _unusable(f'The form has no file named "{FORM_FIELD}"; send the picture under that name.')
+        raise unusable(f'The form has no file named "{FORM_FIELD}"; send the picture under that name.')
     return await upload.read()
 
 
@@ -137,5 +165,6 @@ def _too_large() -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is over {MAX_BODY_BYTES // 2**20} MiB; send less.")
 
 
-def _unusable(detail: str) -> Problem:
+def unusable(detail: str) -> Problem:
+    """The refusal of a body in which there is no readable digit."""
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)

@@ -21,17 +21,38 @@ ROWS: Json = {
     "minItems": FRAME,
     "maxItems": FRAME,
 }
+
+
+def _only(key: str, value: Json) -> Json:
+    return {"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": False}
+
+
+PROBABILITIES: Json = {
+    "type": "array",
+    "description": "of each digit from 0 to 9; together they make 1",
+    "items": {"type": "number", "minimum": 0, "maximum": 1},
+    "minItems": 10,
+    "maxItems": 10,
+}
+LABEL: Json = {"type": "integer", "minimum": 0, "maximum": 9}
 SCHEMAS: Json = {
     "Pixels": {
         "description": "One digit in the model's frame: 0 is black paper, 255 is white ink; refused without ink.",
         "anyOf": [FLAT, ROWS],
     },
-    "PixelsUnderKey": {
-        "type": "object",
-        "properties": {"image": {"$ref": "#/components/schemas/Pixels"}},
-        "required": ["image"],
-        "additionalProperties": False,
+    "Base64": {
+        "type": "string",
+        "contentEncoding": "base64",
+        "description": "a PNG, a JPEG, or 784 bytes row by row; `data:image/png;base64,` may stand before it",
     },
+    "Picture": {"anyOf": [{"$ref": "#/components/schemas/Pixels"}, {"$ref": "#/components/schemas/Base64"}]},
+    "PictureUnderKey": _only("image", {"$ref": "#/components/schemas/Picture"}),
+    "Pictures": {
+        "type": "array",
+        "items": {"$ref": "#/components/schemas/Pixels"},
+        "minItems": 1,
+    },
+    "PicturesUnderKey": _only("images", {"$ref": "#/components/schemas/Pictures"}),
     "Upload": {
         "type": "object",
         "properties": {FORM_FIELD: {"type": "string", "format": "binary", "description": "a PNG or JPEG"}},
@@ -40,17 +61,30 @@ SCHEMAS: Json = {
     "Answer": {
         "type": "object",
         "properties": {
-            "label": {"type": "integer", "minimum": 0, "maximum": 9},
-            "probabilities": {
-                "type": "array",
-                "description": "of each digit from 0 to 9; together they make 1",
-                "items": {"type": "number", "minimum": 0, "maximum": 1},
-                "minItems": 10,
-                "maxItems": 10,
-            },
+            "label": LABEL,
+            "probabilities": PROBABILITIES,
             "model_version": {"type": "string", "description": "the start of the model directory's SHA-256"},
+            "attention": {
+                "type": "object",
+                "description": "if asked for: for each reading, such as `rows2`, how much each of its steps counted",
+                "additionalProperties": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}},
+            },
+            "picture": {
+                "type": "string",
+                "contentEncoding": "base64",
+                "description": "if attention is asked for: the 784 bytes that the model saw",
+            },
         },
         "required": ["label", "probabilities", "model_version"],
+    },
+    "Answers": {
+        "type": "object",
+        "properties": {
+            "labels": {"type": "array", "items": LABEL},
+            "probabilities": {"type": "array", "items": PROBABILITIES},
+            "model_version": {"type": "string"},
+        },
+        "required": ["labels", "probabilities", "model_version"],
     },
     "Model": {
         "type": "object",
@@ -95,8 +129,22 @@ def _read(summary: str, content: Json, others: Json | None = None) -> Json:
 
 
 PICTURE: Json = {"schema": {"type": "string", "format": "binary", "maxLength": MAX_BODY_BYTES}}
+ATTENTION: Json = {
+    "name": "attention",
+    "in": "query",
+    "description": "1: say where the model looked, and on what",
+    "schema": {"type": "string"},
+}
+REFUSALS: Json = {
+    "400": _problem("The body is empty, or not the JSON or form it says it is"),
+    "413": _problem(f"The body is over {MAX_BODY_BYTES // 2**20} MiB"),
+    "415": _problem("The content type is none of those accepted"),
+    "422": _problem("There is no readable digit in the body: not a picture, blank, of a wrong size, out of range"),
+    "429": _problem("Too many requests from this address, where the server limits them"),
+}
 PREDICT: Json = {
     "summary": "Read one digit",
+    "parameters": [ATTENTION],
     "description": "A photograph or drawing of any size, or pixels that are in the model's frame already.",
     "requestBody": {
         "required": True,
@@ -106,7 +154,10 @@ PREDICT: Json = {
             "image/jpeg": PICTURE,
             "application/json": {
                 "schema": {
-                    "anyOf": [{"$ref": "#/components/schemas/Pixels"}, {"$ref": "#/components/schemas/PixelsUnderKey"}]
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/Picture"},
+                        {"$ref": "#/components/schemas/PictureUnderKey"},
+                    ]
                 }
             },
             "application/octet-stream": {
@@ -120,13 +171,34 @@ PREDICT: Json = {
             },
         },
     },
-    "responses": {
-        "200": {"description": "The answer", "content": {"application/json": _ref("Answer")}},
-        "400": _problem("The body is empty, or not the JSON or form it says it is"),
-        "413": _problem(f"The body is over {MAX_BODY_BYTES // 2**20} MiB"),
-        "415": _problem("The content type is none of those accepted"),
-        "422": _problem("There is no readable digit in the body: not a picture, blank, of a wrong size, out of range"),
+    "responses": {"200": {"description": "The answer", "content": {"application/json": _ref("Answer")}}, **REFUSALS},
+}
+BATCH: Json = {
+    "summary": "Read many digits",
+    "description": "Pixels that are in the model's frame already. INT8 models round a batch's activations together, so "
+    "that a probability may differ by about 0.01 from that of the picture alone.",
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": f"{PIXELS} bytes a picture, one picture after another",
+                    "minLength": PIXELS,
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/Pictures"},
+                        {"$ref": "#/components/schemas/PicturesUnderKey"},
+                    ]
+                }
+            },
+        },
     },
+    "responses": {"200": {"description": "The answers", "content": {"application/json": _ref("Answers")}}, **REFUSALS},
 }
 TEXT: Json = {"text/plain": {"schema": {"type": "string"}}}
 
@@ -139,6 +211,7 @@ DOCUMENT: Json = {
     },
     "paths": {
         "/predict": {"post": PREDICT},
+        "/predict/batch": {"post": BATCH},
         "/model": _read("What is known about the model that answers", {"application/json": _ref("Model")}),
         "/healthz": _read("The process is alive", TEXT),
         "/livez": _read("The process is alive", TEXT),

@@ -10,26 +10,39 @@ from starlette.responses import Response
 
 log = logging.getLogger("inkloop.serving")
 
+MEDIA_TYPE = "application/problem+json"
+
 
 class Problem(Exception):
     """A request that cannot be answered: an HTTP status and one sentence on what is wrong and what to send instead."""
 
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
+    def __init__(self, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
+        self.headers = headers
 
 
 def response(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
     """Problem details of the generic type `about:blank`, whose title is the status' own name."""
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+    return Response(_body(status, detail), status, headers, media_type=MEDIA_TYPE)
+
+
+def as_http(status: HTTPStatus, detail: str) -> bytes:
+    """Problem details as the last bytes of an HTTP/1.1 connection, for what never became a request."""
+    body = _body(status, detail)
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+    return f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
+
+
+def _body(status: HTTPStatus, detail: str) -> bytes:
+    return orjson.dumps({"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail})
 
 
 async def on_problem(_: Request, problem: Exception) -> Response:
     """Answer a Problem."""
     assert isinstance(problem, Problem)
-    return response(problem.status, problem.detail)
+    return response(problem.status, problem.detail, problem.headers)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -50,7 +50,8 @@ def test_threads_that_share_a_model_get_the_same_answers(recognizer, test_digits
 
 
 def test_attention_says_how_much_each_step_of_each_reading_counted(recognizer, test_digits):
-    attention = recognizer.attention(test_digits.images[:5])
+    probabilities, attention = recognizer.explained(test_digits.images[:5])
+    assert (probabilities == recognizer.probabilities(test_digits.images[:5])).all()
     assert {name: weights.shape for name, weights in attention.items()} == {"rows2": (5, 14), "columns2": (5, 14)}
     for weights in attention.values():
         np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)

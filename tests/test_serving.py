@@ -1,15 +1,14 @@
 """The endpoint: real digits in every form it takes, and everything it must refuse, on the real BentoML server."""
 
+import base64
 import io
 import json
 import os
 import pickle
-import signal
 import socket
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -18,71 +17,13 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from server import free_port, launch, wait_until_ready
 
-from infra import registry
-from infra.storage import open_store
-from inkloop.runtime import Recognizer
 from serving import openapi
 from serving.inputs import MAX_BODY_BYTES
 
-DECISION = {"promoted": True, "reason": "the first champion"}
-LAUNCH = "import sys; from serving.launch import serve; sys.exit(serve(sys.argv[1], port=int(sys.argv[2])))"
 BENTOML_ROUTES = ["/schema.json", "/docs.json", "/static_content/index.css"]
 ROUTES = [*openapi.DOCUMENT["paths"], "/", "/docs", "/openapi.json", *BENTOML_ROUTES]
-
-
-@pytest.fixture(scope="session")
-def champion_store(model_directory, tmp_path_factory) -> str:
-    """The URL of a store whose champion is the small trained model."""
-    url = str(tmp_path_factory.mktemp("champion") / "store")
-    store = open_store(url)
-    registry.promote(store, registry.publish(store, model_directory), DECISION, expected=None)
-    return url
-
-
-@pytest.fixture(scope="session")
-def server(champion_store) -> httpx.Client:
-    """A client of the served champion."""
-    port = free_port()
-    process = launch(champion_store, port)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        wait_until_ready(process, client)
-        yield client
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
-
-
-@pytest.fixture(scope="session")
-def recognizer(model_directory) -> Recognizer:
-    return Recognizer(model_directory)
-
-
-@pytest.fixture(scope="session")
-def digit(test_digits) -> np.ndarray:
-    """A real digit, uint8 (28, 28)."""
-    return test_digits.images[0]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def launch(store: str, port: int, **options) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", LAUNCH, store, str(port)], **options)
-
-
-def wait_until_ready(process: subprocess.Popen, client: httpx.Client) -> None:
-    for _ in range(600):
-        assert process.poll() is None, "the server ended before it was ready"
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError("the server was not ready within a minute")
 
 
 def encoded(image: np.ndarray, kind: str = "PNG") -> bytes:
@@ -127,7 +68,23 @@ def as_object(image: np.ndarray) -> dict:
     return {"json": {"image": image.tolist()}}
 
 
-@pytest.mark.parametrize("form", [as_form, as_png, as_raw, as_flat_json, as_rows, as_object])
+def as_base64_of_a_file(image: np.ndarray) -> dict:
+    return {"json": {"image": base64.b64encode(encoded(image)).decode()}}
+
+
+def as_data_url(image: np.ndarray) -> dict:
+    return {"json": "data:image/png;base64," + base64.b64encode(encoded(image)).decode()}
+
+
+def as_base64_of_pixels(image: np.ndarray) -> dict:
+    return {"json": {"image": base64.b64encode(image.tobytes()).decode()}}
+
+
+ARRAYS = [as_flat_json, as_rows, as_object]
+BASE64 = [as_base64_of_a_file, as_data_url, as_base64_of_pixels]
+
+
+@pytest.mark.parametrize("form", [as_form, as_png, as_raw, *ARRAYS, *BASE64])
 def test_every_form_of_a_digit_gets_the_models_own_answer(server, recognizer, test_digits, form):
     for image in test_digits.images[:20]:
         probabilities = recognizer.probabilities(image[None])[0]
@@ -136,6 +93,16 @@ def test_every_form_of_a_digit_gets_the_models_own_answer(server, recognizer, te
         assert answer.json()["probabilities"] == pytest.approx(probabilities.tolist(), abs=1e-6)
         assert answer.json()["label"] == probabilities.argmax()
         assert answer.json()["model_version"] == recognizer.version
+
+
+def test_on_request_it_says_where_the_model_looked_and_on_what(server, recognizer, digit):
+    answer = server.post("/predict", params={"attention": 1}, **as_png(digit)).json()
+    _, expected = recognizer.explained(digit[None])
+    assert answer["attention"].keys() == expected.keys()
+    for name, weights in expected.items():
+        assert answer["attention"][name] == pytest.approx(weights[0].tolist(), abs=1e-6)
+    assert base64.b64decode(answer["picture"]) == digit.tobytes()
+    assert "attention" not in server.post("/predict", **as_png(digit)).json()
 
 
 def test_a_large_photograph_with_dark_ink_is_read(server, recognizer, test_digits):
@@ -173,7 +140,9 @@ BAD_JSON = {
     "empty object": (b"{}", 422),
     "null": (b"null", 422),
     "a number": (b"7", 422),
-    "a string": (b'"7"', 422),
+    "not base64": (b'"7"', 422),
+    "base64 of nothing": (b'""', 422),
+    "base64 of words": (b'"d29yZHM="', 422),
     "nulls": (json.dumps([None] * 784).encode(), 422),
     "strings": (json.dumps(["0"] * 784).encode(), 422),
     "truths": (json.dumps([True] * 784).encode(), 422),
@@ -260,7 +229,7 @@ def test_nothing_is_unpickled_on_any_route(server, tmp_path, path, kind):
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/predict/batch", "/static/nothing.js", "/static/%2e%2e/app.py", *BENTOML_ROUTES]
+    "path", ["/nowhere", "/predict/line", "/static/nothing.js", "/static/%2e%2e/app.py", *BENTOML_ROUTES]
 )
 def test_an_unknown_path_is_a_problem_too(server, path):
     expect_problem(server.get(path), 404)

@@ -1,0 +1,66 @@
+"""API keys: made here, shown once, kept in the store as hashes alone."""
+
+import hashlib
+import secrets
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter
+
+from infra.storage import Missing, Store
+from inkloop.errors import UserError
+from inkloop.settings import Settings
+
+PLACE = "registry/api-keys.json"
+
+
+class ApiKey(Settings):
+    """Who a key was given to, when (UTC), and its SHA-256, hex: 256 random bits need no slower hash."""
+
+    name: str
+    since: datetime
+    sha256: str
+
+
+_KEYS = TypeAdapter(tuple[ApiKey, ...])
+
+
+def keys(store: Store) -> tuple[ApiKey, ...]:
+    """All keys that hold."""
+    return _read(store)[0]
+
+
+def add(store: Store, name: str) -> str:
+    """Make a key for this name and return it: it cannot be had again. Raises UserError if the name has one."""
+    known, etag = _read(store)
+    if not name.strip() or any(key.name == name for key in known):
+        raise UserError(
+            f"key {name!r}: there is one of this name, or it is none. Choose another, or remove that first."
+        )
+    key = secrets.token_urlsafe(32)
+    _write(store, (*known, ApiKey(name=name, since=datetime.now(UTC), sha256=hashed(key))), etag)
+    return key
+
+
+def remove(store: Store, name: str) -> None:
+    """Let a key hold no longer. Raises UserError if there is none of this name."""
+    known, etag = _read(store)
+    if all(key.name != name for key in known):
+        raise UserError(f"key {name!r}: there is none. There are: {', '.join(key.name for key in known) or 'none'}.")
+    _write(store, tuple(key for key in known if key.name != name), etag)
+
+
+def hashed(key: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _read(store: Store) -> tuple[tuple[ApiKey, ...], str | None]:
+    try:
+        content, etag = store.get_with_etag(PLACE)
+    except Missing:
+        return (), None
+    return _KEYS.validate_json(content), etag
+
+
+def _write(store: Store, known: tuple[ApiKey, ...], etag: str | None) -> None:
+    store.put(PLACE, _KEYS.dump_json(known, indent=2), if_match=etag, if_none_match=etag is None)

@@ -1,0 +1,63 @@
+"""What one client may ask of the server: how much, how slowly, how often."""
+
+import time
+from collections import OrderedDict
+from http import HTTPStatus
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inkloop.settings import Settings
+from serving import problems
+
+PREFIX = "INKLOOP_LIMIT_"  # of the variables that change these settings
+
+
+class LimitSettings(Settings):
+    """Limits that hold for each client; from the environment, as INKLOOP_LIMIT_REQUEST_S=5."""
+
+    request_s: PositiveFloat = 15.0  # from the connection, or a request's first byte, to the request's last byte
+    head_bytes: PositiveInt = 16 * 1024  # of the request line and the headers
+    requests_per_s: NonNegativeFloat = 0.0  # from one address, lasting; 0 = as many as it likes
+    burst: PositiveInt = 100  # requests from one address at once, before that counts
+
+
+class Rates:
+    """A token bucket for each of the addresses seen last; a decision takes a microsecond."""
+
+    KEPT = 10_000  # addresses
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._per_s, self._burst = per_s, float(burst)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens left, and when that was
+
+    def wait_s(self, address: str, now: float) -> float:
+        """Take a token: 0 if there was one, else the seconds until there is."""
+        left, then = self._buckets.pop(address, (self._burst, now))
+        left = min(self._burst, left + (now - then) * self._per_s)
+        wait = 0.0 if left >= 1 else (1 - left) / self._per_s
+        self._buckets[address] = (left if wait else left - 1, now)
+        if len(self._buckets) > self.KEPT:
+            self._buckets.popitem(last=False)
+        return wait
+
+
+class RateLimited:
+    """ASGI middleware that answers 429 to the client that asks too often; probes and metrics are not counted."""
+
+    FREE = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
+
+    def __init__(self, app: ASGIApp, settings: LimitSettings) -> None:
+        self.app = app
+        self._rates = Rates(settings.requests_per_s, settings.burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it and say when to come again."""
+        if scope["type"] == "http" and scope["path"] not in self.FREE:
+            address = scope["client"][0] if scope.get("client") else ""
+            if wait_s := self._rates.wait_s(address, time.monotonic()):
+                detail = f"Too many requests from {address}; come again in {wait_s:.2f} seconds."
+                headers = {"retry-after": str(max(1, round(wait_s)))}
+                refused = problems.response(HTTPStatus.TOO_MANY_REQUESTS, detail, headers)
+                return await refused(scope, receive, send)
+        return await self.app(scope, receive, send)

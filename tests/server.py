@@ -1,0 +1,72 @@
+"""The server of the tests: the real Bento of a small trained model, on a port of this machine."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import numpy as np
+import pytest
+
+from infra import registry
+from infra.storage import open_store
+from inkloop.runtime import Recognizer
+
+DECISION = {"promoted": True, "reason": "the first champion"}
+LAUNCH = "import sys; from serving.launch import serve; sys.exit(serve(sys.argv[1], port=int(sys.argv[2])))"
+
+
+@pytest.fixture(scope="session")
+def champion_store(model_directory, tmp_path_factory) -> str:
+    """The URL of a store whose champion is the small trained model."""
+    url = str(tmp_path_factory.mktemp("champion") / "store")
+    store = open_store(url)
+    registry.promote(store, registry.publish(store, model_directory), DECISION, expected=None)
+    return url
+
+
+@pytest.fixture(scope="session")
+def server(champion_store) -> httpx.Client:
+    """A client of the served champion."""
+    port = free_port()
+    process = launch(champion_store, port)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        wait_until_ready(process, client)
+        yield client
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+
+
+@pytest.fixture(scope="session")
+def recognizer(model_directory) -> Recognizer:
+    return Recognizer(model_directory)
+
+
+@pytest.fixture(scope="session")
+def digit(test_digits) -> np.ndarray:
+    """A real digit, uint8 (28, 28)."""
+    return test_digits.images[0]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def launch(store: str, port: int, **options) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", LAUNCH, store, str(port)], **options)
+
+
+def wait_until_ready(process: subprocess.Popen, client: httpx.Client) -> None:
+    for _ in range(600):
+        assert process.poll() is None, "the server ended before it was ready"
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError("the server was not ready within a minute")
