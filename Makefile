@@ -6,6 +6,9 @@ PROFILE ?= default#   smoke (a minute), default (ten), full (hours), or a file o
 SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
 PORT ?=#              of make serve; empty: 3000
+VERSION ?=#           a model, by the model_version of its answers
+CANARY ?=#            of make challenge: the share of those who ask; empty: only in the shadow
+REASON ?=#            of make rollback: why
 KFP_HOST ?=#          http://host:port of Kubeflow Pipelines
 UV_VERSION := 0.13.9
 
@@ -24,7 +27,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve test test-slow bench-pipeline check format golden lock clean
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw test test-slow bench-pipeline check format golden lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +53,18 @@ pipeline-compile: $(READY) ## write the pipeline as Kubeflow's IR YAML to artifa
 
 serve: $(READY) ## serve the champion on http://127.0.0.1:3000 (PORT=... STORE=...)
 	@$(RUN) -m pipeline serve $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)")
+
+rollback: $(READY) ## put the champion before back (REASON="misreads 7" STORE=...)
+	@$(RUN) -m pipeline rollback --reason "$(REASON)" $(if $(STORE),--store "$(STORE)")
+
+readmit: $(READY) ## let a model that was rolled back be promoted again (VERSION=... STORE=...)
+	@$(RUN) -m pipeline readmit "$(VERSION)" $(if $(STORE),--store "$(STORE)")
+
+challenge: $(READY) ## try a model in the shadow of the champion, or on a share of requests (VERSION=... CANARY=0.05 STORE=...)
+	@$(RUN) -m pipeline challenge "$(VERSION)" $(if $(CANARY),--canary "$(CANARY)",--shadow) $(if $(STORE),--store "$(STORE)")
+
+withdraw: $(READY) ## try no challenger any longer (STORE=...)
+	@$(RUN) -m pipeline withdraw $(if $(STORE),--store "$(STORE)")
 
 test: $(READY) ## run the tests, but for those that take minutes
 	@$(RUN) -m pytest -m "not slow"

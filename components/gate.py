@@ -30,9 +30,11 @@ def gate(
 
     test = digits.read(Path(validated.path), "test")
     model = Recognizer(Path(int8.path))
-    challenger = Candidate(model.digest, answers(model, test) == test.labels)
     champion, home = None, open_store(store)
-    if (current := registry.champion(home)) is not None:
+    current = registry.champion(home)
+    barred = current.bars(model.digest) if current else None
+    challenger = Candidate(model.digest, answers(model, test) == test.labels, barred)
+    if current is not None:
         with tempfile.TemporaryDirectory() as folder:
             registry.fetch(home, current.digest, Path(folder) / "champion")
             incumbent = Recognizer(Path(folder) / "champion")

@@ -19,7 +19,7 @@ def package(
     """Write the model card, build the Bento, upload the model; swap the champion if it was promoted."""
     from pathlib import Path
 
-    from infra import registry
+    from infra import registry, signing
     from infra.bento import build
     from infra.storage import open_store
     from inkloop import artifacts
@@ -35,6 +35,7 @@ def package(
     version = registry.version_of(digest)
     text = model_card(info, version, figures, decided, settings)
     Path(card.path).write_text(text)
-    build(model, settings.bento_name, version, text, {"model": digest, **info.lineage}, Path(bento.path))
+    labels, signatures = {"model": digest, **info.lineage}, signing.signatures(home, digest)
+    build(model, settings.bento_name, version, text, labels, signatures, Path(bento.path))
     if decided.promoted:
         registry.promote(home, digest, decided.model_dump(mode="json"), expected=decided.champion)

@@ -15,6 +15,7 @@ SERVICE = "serving.service:Inkloop"
 ROOMS = ("inkloop", "infra", "serving")
 PACKAGES = (
     "boto3",
+    "cryptography",
     "numpy",
     "onnxruntime",
     "orjson",
@@ -28,9 +29,18 @@ PACKAGES = (
 QUIET = {"BENTOML_DO_NOT_TRACK": "True"}  # BentoML reports its use to its makers unless told not to
 
 
-def build(model: Path, name: str, bento_version: str, readme: str, labels: dict[str, str], target: Path) -> None:
+def build(
+    model: Path,
+    name: str,
+    bento_version: str,
+    readme: str,
+    labels: dict[str, str],
+    signatures: dict[str, bytes],
+    target: Path,
+) -> None:
     """Build the Bento `name:bento_version` of a model directory into the folder `target`, whole or not at all.
 
+    signatures: of the model, by their keys in a store (`infra.signing`); they go along.
     It needs neither the network nor the user's BentoML home. `bentoml serve TARGET` serves it.
     """
     # BentoML builds from no hidden folder, so not in one beside the target.
@@ -39,6 +49,9 @@ def build(model: Path, name: str, bento_version: str, readme: str, labels: dict[
         for room in ROOMS:
             shutil.copytree(_package(room), context / room, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(model, context / "model")
+        for key, signature in signatures.items():
+            (context / key).parent.mkdir(parents=True, exist_ok=True)
+            (context / key).write_bytes(signature)
         (context / "README.md").write_text(readme)
         (context / "bentofile.yaml").write_text(yaml.safe_dump(_bentofile(name, labels)))
         subprocess.run(
@@ -61,7 +74,7 @@ def _bentofile(name: str, labels: dict[str, str]) -> dict[str, object]:
         "name": name,
         "description": "file:./README.md",
         "labels": labels,
-        "include": [*(f"{room}/**" for room in ROOMS), "model/**"],
+        "include": [*(f"{room}/**" for room in ROOMS), "model/**", "signatures/**"],
         "python": {"packages": [f"{package}=={version(package)}" for package in PACKAGES], "lock_packages": False},
         "docker": {"python_version": "3.11"},
         # A container's own loopback cannot be reached from outside it.

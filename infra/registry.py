@@ -1,5 +1,6 @@
 """The registry: published models and the one pointer to the champion, swapped by compare-and-swap."""
 
+import re
 import secrets
 import shutil
 import tempfile
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from infra import signing
 from infra.storage import MANIFEST, Conflict, Missing, Store
 from inkloop import artifacts
 from inkloop.errors import UserError
@@ -14,6 +16,15 @@ from inkloop.settings import Settings
 
 CHAMPION = "registry/champion.json"
 STORE_ID = "registry/store-id"
+
+
+class RolledBack(Settings):
+    """A champion that was taken back, when (UTC), why and by whom."""
+
+    digest: str
+    since: datetime
+    reason: str
+    by: str
 
 
 class Champion(Settings):
@@ -25,6 +36,15 @@ class Champion(Settings):
     since: datetime
     decision: dict[str, Any]
     previous: str | None
+    # In the pointer itself, so that one swap takes a model back and bars it.
+    rolled_back: tuple[RolledBack, ...] = ()
+
+    def bars(self, digest: str) -> str | None:
+        """Why this model may not be champion, such as "was rolled back on 2026-11-25: misreads 7"; None if it may."""
+        for taken_back in self.rolled_back:
+            if taken_back.digest == digest:
+                return f"was rolled back on {taken_back.since:%Y-%m-%d}: {taken_back.reason.rstrip('.')}"
+        return None
 
 
 def champion(store: Store) -> Champion | None:
@@ -43,31 +63,62 @@ def promote(store: Store, digest: str, decision: dict[str, Any], expected: str |
     """Make the published model `digest` the champion, if the champion is still `expected` (None: there is none yet).
 
     Promoting the champion itself changes nothing, so a step that died after the swap may run again.
-    Raises UserError if the model was never published, Conflict if another swap came first.
+    Raises UserError if the model was never published or was rolled back, Conflict if another swap came first.
     """
     current, etag = _pointer(store)
     if current is not None and current.digest == digest:
         return current
+    if current is not None and (barred := current.bars(digest)) is not None:
+        raise UserError(f"model {_short(digest)} {barred}. {_readmit_first(digest)}")
     if not store.exists(f"{_place(digest)}/{MANIFEST}"):
         raise UserError(f"model {_short(digest)}: not in the store, so it cannot be champion. Publish it first.")
     if (current.digest if current else None) != expected:
         raise _overtaken(digest, expected, current)
-    challenger = Champion(
-        number=current.number + 1 if current else 1,
-        digest=digest,
-        version=version_of(digest),
-        since=datetime.now(UTC),
-        decision=decision,
-        previous=expected,
-    )
-    if current is not None:
-        # Kept before the swap, not after: whoever dies in between, or loses the race, has written the same bytes.
-        store.put(_record(current), _json(current))
+    rolled_back = current.rolled_back if current else ()
+    challenger = _successor(current, digest, decision, rolled_back)
     try:
-        store.put(CHAMPION, _json(challenger), if_match=etag, if_none_match=etag is None)
+        _swap(store, current, challenger, etag)
     except Conflict as conflict:
         raise _overtaken(digest, expected, champion(store)) from conflict
     return challenger
+
+
+def rollback(store: Store, reason: str, by: str) -> Champion:
+    """Put the champion before back, the latest that was not itself rolled back; the one now is barred until `readmit`.
+
+    Raises UserError if there is no such champion or no reason, Conflict if another swap came first.
+    """
+    if not reason.strip():
+        raise UserError('rollback: no reason given. Say why, as in make rollback REASON="misreads 7".')
+    current, etag = _pointer(store)
+    if current is None:
+        raise UserError(f"no champion in {store} yet: there is nothing to roll back.")
+    barred = {current.digest, *(each.digest for each in current.rolled_back)}
+    before = next((past.digest for past in reversed(history(store)) if past.digest not in barred), None)
+    if before is None:
+        raise UserError(f"champion {current.version}: no earlier champion is left to roll back to. Promote another.")
+    if not store.exists(f"{_place(before)}/{MANIFEST}"):
+        raise UserError(f"model {_short(before)}: the champion before is no longer in the store. Publish it again.")
+    taken_back = RolledBack(digest=current.digest, since=datetime.now(UTC), reason=reason.strip(), by=by)
+    decision = {"rolled_back": current.digest, "reason": taken_back.reason, "by": by}
+    restored = _successor(current, before, decision, (*current.rolled_back, taken_back))
+    try:
+        _swap(store, current, restored, etag)
+    except Conflict as conflict:
+        raise Conflict(f"{CHAMPION}: changed meanwhile, so nothing was rolled back. Look again.") from conflict
+    return restored
+
+
+def readmit(store: Store, digest: str) -> None:
+    """Let a model that was rolled back be judged and promoted again.
+
+    Raises UserError if it was not rolled back, Conflict if another swap came first.
+    """
+    current, etag = _pointer(store)
+    if current is None or current.bars(digest) is None:
+        raise UserError(f"model {_short(digest)} was not rolled back, so there is nothing to readmit.")
+    left = tuple(each for each in current.rolled_back if each.digest != digest)
+    store.put(CHAMPION, _json(current.model_copy(update={"rolled_back": left})), if_match=etag)
 
 
 def history(store: Store) -> list[Champion]:
@@ -80,11 +131,26 @@ def history(store: Store) -> list[Champion]:
 
 
 def publish(store: Store, folder: Path) -> str:
-    """Upload a model directory, unless it is there already. Returns its digest, under which it is found."""
+    """Upload a model directory, unless it is there already, and sign it if there is a key to sign with.
+
+    Returns its digest, under which it is found.
+    """
     digest = artifacts.digest(folder)
     if not store.exists(f"{_place(digest)}/{MANIFEST}"):
         store.upload(folder, _place(digest))
+    signing.sign(store, digest)
     return digest
+
+
+def resolve(store: Store, version: str) -> str:
+    """The digest of the published model that a digest, or the start of one, names. Raises UserError if not just one."""
+    # The store lists by prefix, so what is no digest must not reach it.
+    keys = store.list(f"models/{version}") if re.fullmatch("[0-9a-f]{4,64}", version) else []
+    found = {key.split("/")[1] for key in keys if key.endswith(f"/{MANIFEST}")}
+    if len(found) == 1:
+        return found.pop()
+    many = "names several models" if found else "no such model in the store"
+    raise UserError(f"version {version!r}: {many}. Give the model_version of an answer, or a whole digest.")
 
 
 def fetch(store: Store, digest: str, folder: Path) -> None:
@@ -129,6 +195,31 @@ def _pointer(store: Store) -> tuple[Champion | None, str | None]:
     except Missing:
         return None, None
     return Champion.model_validate_json(content), etag
+
+
+def _successor(
+    current: Champion | None, digest: str, decision: dict[str, Any], rolled_back: tuple[RolledBack, ...]
+) -> Champion:
+    return Champion(
+        number=current.number + 1 if current else 1,
+        digest=digest,
+        version=version_of(digest),
+        since=datetime.now(UTC),
+        decision=decision,
+        previous=current.digest if current else None,
+        rolled_back=rolled_back,
+    )
+
+
+def _swap(store: Store, current: Champion | None, successor: Champion, etag: str | None) -> None:
+    if current is not None:
+        # Kept before the swap, not after: whoever dies in between, or loses the race, has written the same champion.
+        store.put(_record(current), _json(current))
+    store.put(CHAMPION, _json(successor), if_match=etag, if_none_match=etag is None)
+
+
+def _readmit_first(digest: str) -> str:
+    return f"Train another, or run `python -m pipeline readmit {_short(digest)}` first."
 
 
 def _overtaken(digest: str, expected: str | None, current: Champion | None) -> Conflict:

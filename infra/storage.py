@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from inkloop.errors import UserError
 
+IMPATIENT = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 MANIFEST = "manifest.sha256.json"  # written last, so that its presence says the uploaded folder is whole
 
 
@@ -158,11 +159,13 @@ class FolderStore(Store):
 class S3Store(Store):
     """A store in an S3 bucket, at the endpoint and with the credentials of the AWS_* environment."""
 
-    def __init__(self, bucket: str, prefix: str = "") -> None:
+    def __init__(self, bucket: str, prefix: str = "", config: Config | None = None) -> None:
         custom = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         # Servers other than Amazon's rarely have a DNS name for each bucket.
-        style = Config(s3={"addressing_style": "path"}) if custom else None
-        self.s3 = boto3.Session().client("s3", config=style)  # a session of its own: clients are made on many threads
+        style = Config(s3={"addressing_style": "path"}) if custom else Config()
+        self.s3 = boto3.Session().client(
+            "s3", config=style.merge(config or Config())
+        )  # a session of its own: clients are made on many threads
         self.bucket, self.prefix = bucket, prefix.strip("/")
 
     def __str__(self) -> str:
@@ -215,11 +218,14 @@ class S3Store(Store):
             ) from error
 
 
-def open_store(url: str) -> Store:
-    """The store at a folder path, `file:///path` or `s3://bucket/prefix`. Raises UserError for any other URL."""
+def open_store(url: str, s3: Config | None = None) -> Store:
+    """The store at a folder path, `file:///path` or `s3://bucket/prefix`. Raises UserError for any other URL.
+
+    s3: how long to wait for S3 and how often to try, such as IMPATIENT.
+    """
     parts = urlsplit(url)
     if parts.scheme == "s3" and parts.netloc:
-        return S3Store(parts.netloc, parts.path)
+        return S3Store(parts.netloc, parts.path, s3)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return FolderStore(Path(unquote(parts.path)))
     if url and "://" not in url:

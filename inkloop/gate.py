@@ -25,6 +25,7 @@ class Candidate:
 
     digest: str
     right: NDArray[np.bool_]
+    barred: str | None = None  # why it may not be champion, whatever it reads: it was rolled back
 
 
 class Decision(Settings):
@@ -38,6 +39,7 @@ class Decision(Settings):
     champion_accuracy: float | None
     p_value: float | None  # of the challenger's lead
     worse_slices: tuple[str, ...]
+    barred: bool = False  # it was rolled back before, and not readmitted
 
 
 def decide(
@@ -65,6 +67,7 @@ def decide(
         champion_accuracy=None if champion is None else float(champion.right.mean()),
         p_value=p_value,
         worse_slices=worse,
+        barred=challenger.barred is not None,
     )
 
 
@@ -86,6 +89,8 @@ def _verdict(
     settings: GateSettings,
 ) -> tuple[str, bool]:
     accuracy = float(challenger.right.mean())
+    if challenger.barred is not None:
+        return challenger.barred, False
     if size_bytes > settings.size_limit_kb * 1000:
         return f"too large: {size_bytes / 1000:.1f} KB, the limit is {settings.size_limit_kb:g} KB", False
     if latency_ms > settings.latency_limit_ms:

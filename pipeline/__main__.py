@@ -1,4 +1,4 @@
-"""`python -m pipeline`: run the graph here, compile it, submit it to Kubeflow, serve the champion."""
+"""`python -m pipeline`: run the graph here, compile it, submit it to Kubeflow; serve, try and roll back models."""
 
 import shlex
 import sys
@@ -16,6 +16,8 @@ DEFAULT_STORE = CHECKOUT / "store"
 
 ProfileName = Annotated[str, typer.Option("--profile", help="smoke, default, full, or a YAML file.")]
 Source = Annotated[str, typer.Option(help="A data set by name (mnist), a folder of digits, or an IDX file.")]
+By = Annotated[str, typer.Option(envvar="USER", help="Who does this; it is kept.")]
+Version = Annotated[str, typer.Argument(help="The model_version of an answer, or a whole digest.")]
 Store = Annotated[str, typer.Option(help="Where models are kept: a folder, or s3://bucket/prefix.")]
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
@@ -107,6 +109,62 @@ def serve(store: Store = str(DEFAULT_STORE), host: str = "127.0.0.1", port: int 
     from serving import launch
 
     sys.exit(launch.serve(store, host, port))
+
+
+@app.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
+    store: Store = str(DEFAULT_STORE),
+    by: By = "unknown",
+) -> None:
+    """Put the champion before back; the one now is not promoted again until it is readmitted."""
+    from infra import registry
+    from infra.storage import open_store
+
+    restored = registry.rollback(open_store(store), reason, by)
+    taken_back = registry.version_of(restored.rolled_back[-1].digest)
+    print(f"Champion {restored.version} is back; {taken_back} was rolled back. Servers follow within 5 seconds.")
+
+
+@app.command()
+def readmit(version: Version, store: Store = str(DEFAULT_STORE)) -> None:
+    """Let a model that was rolled back be judged and promoted again."""
+    from infra import registry
+    from infra.storage import open_store
+
+    home = open_store(store)
+    registry.readmit(home, digest := registry.resolve(home, version))
+    print(f"Model {registry.version_of(digest)} may be promoted again.")
+
+
+@app.command()
+def challenge(
+    version: Version,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Only compare its answers with the champion's.")] = False,
+    canary: Annotated[float | None, typer.Option(help="Let it answer this share, such as 0.05.")] = None,
+    store: Store = str(DEFAULT_STORE),
+    by: By = "unknown",
+) -> None:
+    """Try a published model on real requests, in place of the challenger before."""
+    from infra import challenger, registry
+    from infra.storage import open_store
+
+    if shadow == (canary is not None):
+        raise UserError("challenge: give either --shadow or --canary SHARE.")
+    home = open_store(store)
+    tried = challenger.challenge(home, registry.resolve(home, version), canary, by)
+    how = "in the shadow" if canary is None else f"by {canary:.3g} of those who ask"
+    print(f"Challenger {tried.version} is tried {how}. Servers follow within 5 seconds.")
+
+
+@app.command()
+def withdraw(store: Store = str(DEFAULT_STORE)) -> None:
+    """Try no challenger any longer."""
+    from infra import challenger
+    from infra.storage import open_store
+
+    challenger.withdraw(open_store(store))
+    print("No challenger is tried. Servers follow within 5 seconds.")
 
 
 def main() -> None:

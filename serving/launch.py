@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from infra import bento, registry
+from infra import bento, registry, signing
 from infra.guard import guarded
 from infra.storage import open_store
 from inkloop import artifacts
@@ -21,13 +21,15 @@ LAST_PORT = 65_535
 def serve(store_url: str, host: str = "127.0.0.1", port: int = 3000) -> int:
     """Serve the store's champion until interrupted or terminated; returns the exit code, 0 if it was asked to end.
 
-    store_url: a folder or `s3://bucket/prefix`. Raises UserError if there is no champion yet or the port cannot be had.
+    store_url: a folder or `s3://bucket/prefix`. Raises UserError if there is no champion yet, if it is not trusted or
+    if the port cannot be had.
     """
     if not 1 <= port <= LAST_PORT:
         raise UserError(f"port {port}: there is no such port. Give one from 1 to {LAST_PORT}.")
     store_url = store_url if "://" in store_url else str(Path(store_url).absolute())
     store = open_store(store_url)
     champion = registry.reigning(store)
+    signing.require_trusted(store, champion.digest)
     address = _free_address(host, port)
     print(
         f"Champion {champion.version} starts on http://{host}:{port} (what it answers: /docs). Ctrl+C ends it.",
@@ -36,8 +38,9 @@ def serve(store_url: str, host: str = "127.0.0.1", port: int = 3000) -> int:
     with guarded() as mark, tempfile.TemporaryDirectory(prefix="inkloop-serve-") as scratch:
         model, built = Path(scratch) / "model", Path(scratch) / "bento"
         registry.fetch(store, champion.digest, model)
-        lineage = artifacts.info(model).lineage
-        bento.build(model, "inkloop", champion.version, "", {"model": champion.digest, **lineage}, built)
+        labels = {"model": champion.digest, **artifacts.info(model).lineage}
+        signatures = signing.signatures(store, champion.digest)
+        bento.build(model, "inkloop", champion.version, "", labels, signatures, built)
         command = [sys.executable, "-m", "bentoml", "serve", str(built), "--host", address, "--port", str(port)]
         ours = {STORE_VARIABLE: store_url, "BENTOML_HOME": f"{scratch}/home"}
         return _run_until_stopped(command, {**os.environ, **bento.QUIET, **ours, **mark}, scratch)

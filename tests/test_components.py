@@ -134,14 +134,14 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
     return chain
 
 
-def decide(chain: Chain, step: str, **changes: float) -> Decision:
-    """Run the gate on what the chain has made, against the champion in the chain's store."""
+def decide(chain: Chain, step: str, store: str | None = None, **changes: float) -> Decision:
+    """Run the gate on what the chain has made, against the champion in the chain's store or another."""
     gate.python_func(
         **chain.take(validated="validated", int8="quantize.int8", report="evaluate.report"),
         **chain.out(dsl.Artifact, step, "decision"),
         **chain.out(dsl.Metrics, step, "metrics"),
         config=CONFIGS["gate"] | changes,
-        store=str(chain.folder / "store"),
+        store=store or str(chain.folder / "store"),
         store_id="unused",
     )
     return Decision.model_validate_json(chain.path(f"{step}.decision").read_text())
@@ -233,6 +233,18 @@ def test_the_gate_measures_against_the_champion_in_the_store(chain):
     assert decision.reason == "it is the champion already"
     assert decision.champion == digest
     assert chain.metrics("again")["champion_accuracy"] == pytest.approx(decision.challenger_accuracy)
+
+
+def test_the_gate_refuses_a_model_that_was_rolled_back(chain, other_model_directory, tmp_path):
+    home, challenger = open_store(str(tmp_path / "store")), chain.path("quantize.int8")
+    for folder in (other_model_directory, challenger):
+        now = registry.champion(home)
+        registry.promote(home, registry.publish(home, folder), {}, expected=now.digest if now else None)
+    registry.rollback(home, "misreads sevens", "ada")
+    decision = decide(chain, "rolled back", store=str(home))
+    assert not decision.promoted
+    assert decision.reason.startswith("was rolled back on ")
+    assert decision.reason.endswith(": misreads sevens")
 
 
 def test_the_gate_keeps_to_the_budget(chain):

@@ -52,6 +52,13 @@ def test_decisions(challenger, champion, figures, promoted, reason):
     assert (decision.promoted, decision.reason[: len(reason)]) == (promoted, reason)
 
 
+def test_a_model_that_was_rolled_back_is_refused_however_good_it_is():
+    barred = Candidate(BETTER.digest, BETTER.right, "was rolled back on 2026-11-25: misreads sevens")
+    decision = judged(barred)
+    assert (decision.promoted, decision.reason, decision.barred) == (False, barred.barred, True)
+    assert not judged(BETTER).barred
+
+
 @pytest.mark.parametrize("figures", [{"size_bytes": 100_000}, {"latency_ms": 0.3}])
 def test_the_limit_itself_is_within_budget(figures):
     assert judged(BETTER, **figures).promoted

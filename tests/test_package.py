@@ -13,6 +13,7 @@ from infra import registry
 from infra.storage import Conflict, FolderStore, Store
 from inkloop import artifacts
 from inkloop.card import PackagingSettings
+from inkloop.errors import UserError
 from inkloop.evaluation import ModelReport, Report
 from inkloop.gate import Decision
 
@@ -82,6 +83,18 @@ def test_running_the_step_again_changes_nothing(packed, store):
     before = registry.history(store)
     packed(promoted=True)
     assert registry.history(store) == before
+
+
+def test_a_model_that_was_rolled_back_is_not_brought_back_by_running_the_step_again(
+    packed, store, other_model_directory
+):
+    before = registry.publish(store, other_model_directory)
+    registry.promote(store, before, {}, expected=None)
+    packed(promoted=True, champion=before)
+    registry.rollback(store, "misreads sevens", "ada")
+    with pytest.raises(UserError, match="was rolled back"):
+        packed(promoted=True, champion=before)
+    assert registry.champion(store).digest == before
 
 
 def test_a_model_that_did_not_pass_the_gate_is_published_but_is_not_champion(packed, store, model_directory):

@@ -35,7 +35,9 @@ def digest_of(tmp_path: Path, name: str) -> str:
     return artifacts.digest(folder)
 
 
-def both_stand(store: FolderStore, tmp_path: Path, promoted: bool, challenger: str, champion: str | None) -> list[bool]:
+def both_stand(
+    store: FolderStore, tmp_path: Path, promoted: bool, challenger: str, champion: str | None, barred: bool = False
+) -> list[bool]:
     """Whether the gate's and the package's cached result of this decision stand now."""
     decision = Decision(
         promoted=promoted,
@@ -46,6 +48,7 @@ def both_stand(store: FolderStore, tmp_path: Path, promoted: bool, challenger: s
         champion_accuracy=None,
         p_value=None,
         worse_slices=(),
+        barred=barred,
     )
     path = tmp_path / "decision"
     path.write_text(decision.model_dump_json())
@@ -75,6 +78,23 @@ def test_a_refusal_stands_while_the_champion_stays(store: FolderStore, tmp_path:
     assert both_stand(store, tmp_path, False, loser, champion) == [True, True]
     crown(store, tmp_path, "second")
     assert both_stand(store, tmp_path, False, loser, champion) == [False, True]
+
+
+def test_after_a_rollback_the_promotion_does_not_stand_and_the_refusal_does(store: FolderStore, tmp_path: Path):
+    champion, bad = crown(store, tmp_path, "first"), crown(store, tmp_path, "bad")
+    registry.rollback(store, "misreads sevens", "ada")
+    assert both_stand(store, tmp_path, True, bad, champion) == [False, False]
+    assert both_stand(store, tmp_path, False, bad, champion, barred=True) == [True, True]
+
+
+def test_after_a_readmission_the_refusal_does_not_stand_and_the_promotion_may_be_carried_out(
+    store: FolderStore, tmp_path: Path
+):
+    champion, bad = crown(store, tmp_path, "first"), crown(store, tmp_path, "bad")
+    registry.rollback(store, "misreads sevens", "ada")
+    registry.readmit(store, bad)
+    assert both_stand(store, tmp_path, False, bad, champion, barred=True) == [False, False]
+    assert both_stand(store, tmp_path, True, bad, champion) == [True, False]
 
 
 def test_other_steps_do_not_hang_on_the_champion():
