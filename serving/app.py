@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from inkloop.runtime import Recognizer
 from serving import batches, metrics, openapi, problems
 from serving.inputs import read_body, read_image
+from serving.shadow import Challenge, Shadow, chosen
 
 DOCS_PAGE = Path(__file__).with_name("docs.html")
 
@@ -36,16 +37,21 @@ async def predict_batch(request: Request) -> Response:
     recognizer: Recognizer = request.app.state.recognizer
     probabilities = await batches.probabilities(recognizer, images)
     labels = probabilities.argmax(1)
+    metrics.ANSWERS_BY_MODEL.labels(recognizer.version).inc(len(images))
     for label, count in enumerate(np.bincount(labels, minlength=10).tolist()):
         metrics.ANSWERS.labels(label).inc(count)
     return _json({"labels": labels, "probabilities": probabilities, "model_version": recognizer.version})
 
 
 async def model(request: Request) -> Response:
-    """What is known about the model that answers."""
+    """What is known about the champion, and about the challenger if one is tried."""
     recognizer: Recognizer = request.app.state.recognizer
+    challenge: Challenge | None = request.app.state.challenge
     known = recognizer.info.model_dump(mode="json")
-    return _json({"model_version": recognizer.version, "digest": recognizer.digest, **known})
+    tried = None
+    if challenge is not None:
+        tried = {"model_version": challenge.terms.version, **challenge.terms.model_dump(mode="json", exclude={"by"})}
+    return _json({"model_version": recognizer.version, "digest": recognizer.digest, **known, "challenger": tried})
 
 
 async def healthz(_: Request) -> Response:
@@ -99,7 +105,7 @@ def create_app(swagger_ui: Path) -> Starlette:
         Route("/docs", docs),
         Route("/", start_page),
     ]
-    return Starlette(
+    app = Starlette(
         routes=[*routes, Mount("/static", StaticFiles(directory=swagger_ui))],
         middleware=[Middleware(metrics.Observed, paths=frozenset(route.path for route in routes))],
         exception_handlers={
@@ -109,28 +115,32 @@ def create_app(swagger_ui: Path) -> Starlette:
             Exception: problems.on_crash,
         },
     )
+    app.state.challenge, app.state.shadow = None, Shadow()
+    return app
 
 
 def answer_with(app: Starlette, recognizer: Recognizer) -> None:
-    """Make this the model that answers."""
+    """Make this the model that answers, from the next request on; may be called from any thread."""
     app.state.recognizer = recognizer
-    metrics.MODEL.labels(recognizer.version, recognizer.info.kind).set(1)
+    metrics.MODELS.champion = metrics.label(recognizer)
 
 
 def _answer(request: Request, image: NDArray[np.uint8]) -> Response:
-    recognizer: Recognizer = request.app.state.recognizer
+    recognizer, state = chosen(request, image), request.app.state
     # In the event loop: an answer takes a fifth of a millisecond, about what handing it to a thread would.
-    answer: dict[str, Any] = {}
+    explanation: dict[str, Any] = {}
     if request.query_params.get("attention") == "1":
         probabilities, attention = recognizer.explained(image[None])
-        answer["attention"] = {name: weights[0] for name, weights in attention.items()}
-        answer["picture"] = base64.b64encode(image.tobytes()).decode()
+        explanation["attention"] = {name: weights[0] for name, weights in attention.items()}
+        explanation["picture"] = base64.b64encode(image.tobytes()).decode()
     else:
         probabilities = recognizer.probabilities(image[None])
     label = int(probabilities[0].argmax())
     metrics.ANSWERS.labels(label).inc()
-    known = {"label": label, "probabilities": probabilities[0], "model_version": recognizer.version}
-    return _json(known | answer)
+    metrics.ANSWERS_BY_MODEL.labels(recognizer.version).inc()
+    state.shadow.compare(state.challenge, image, recognizer.version, probabilities[0])
+    answer = {"label": label, "probabilities": probabilities[0], "model_version": recognizer.version}
+    return _json(answer | explanation)
 
 
 def _json(content: dict[str, Any]) -> Response:

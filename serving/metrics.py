@@ -2,9 +2,13 @@
 
 import os
 import time
+from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from inkloop.runtime import Recognizer
 
 REGISTRY = CollectorRegistry()
 REQUESTS = Counter("inkloop_requests", "Requests by path and HTTP status", ["path", "status"], registry=REGISTRY)
@@ -16,22 +20,60 @@ LATENCY = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 ANSWERS = Counter("inkloop_answers", "Answers by label", ["label"], registry=REGISTRY)
-MODEL = Gauge(
-    "inkloop_model_info",
-    "1 for the version of the model that answers",
-    ["version", "kind"],
-    registry=REGISTRY,
-    multiprocess_mode="livemax",
+ANSWERS_BY_MODEL = Counter(
+    "inkloop_model_answers", "Answers by the model that gave them", ["version"], registry=REGISTRY
 )
+SHADOW = Counter(
+    "inkloop_shadow_answers",
+    "Answers of a challenger in the shadow, by whether they are the champion's",
+    ["version", "outcome"],
+    registry=REGISTRY,
+)
+SHADOW_DROPPED = Counter("inkloop_shadow_dropped", "Pictures that a challenger came too late for", registry=REGISTRY)
+RELOAD_FAILURES = Counter(
+    "inkloop_model_reload_failures",
+    "Times that the store could not be read, or a new champion or challenger not be loaded",
+    ["of"],
+    registry=REGISTRY,
+)
+
+ModelLabel = tuple[str, str]  # version and kind
+
+
+def label(recognizer: Recognizer) -> ModelLabel:
+    """How a model is named in the metrics."""
+    return recognizer.version, recognizer.info.kind
+
+
+class Models:
+    """The models that answer now, for they alone: with several workers, a gauge would go on naming those of before."""
+
+    def __init__(self) -> None:
+        self.champion: ModelLabel | None = None
+        self.challenger: ModelLabel | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """For Prometheus: 1 for each model there is, by name."""
+        for name, role, model in (
+            ("inkloop_model_info", "champion", self.champion),
+            ("inkloop_challenger_info", "challenger", self.challenger),
+        ):
+            gauge = GaugeMetricFamily(name, f"1 for the version of the {role}", labels=["version", "kind"])
+            if model is not None:
+                gauge.add_metric(model, 1)
+            yield gauge
+
+
+MODELS = Models()
 
 
 def latest() -> bytes:
     """All metrics in Prometheus' text format; with several workers, of all of them together."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest(REGISTRY)
+        return generate_latest(REGISTRY) + generate_latest(MODELS)
     together = CollectorRegistry()
     multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-    return generate_latest(together)
+    return generate_latest(together) + generate_latest(MODELS)
 
 
 class Observed:

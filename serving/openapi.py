@@ -63,7 +63,7 @@ SCHEMAS: Json = {
         "properties": {
             "label": LABEL,
             "probabilities": PROBABILITIES,
-            "model_version": {"type": "string", "description": "the start of the model directory's SHA-256"},
+            "model_version": {"type": "string", "description": "of the one that answered: the start of its SHA-256"},
             "attention": {
                 "type": "object",
                 "description": "if asked for: for each reading, such as `rows2`, how much each of its steps counted",
@@ -97,8 +97,21 @@ SCHEMAS: Json = {
             "size_bytes": {"type": "integer"},
             "metrics": {"type": "object", "additionalProperties": {"type": "number"}},
             "lineage": {"type": "object", "additionalProperties": {"type": "string"}},
+            "challenger": {"anyOf": [{"$ref": "#/components/schemas/Challenger"}, {"type": "null"}]},
         },
-        "required": ["model_version", "digest", "kind", "architecture", "parameters", "size_bytes"],
+        "required": ["model_version", "digest", "kind", "architecture", "parameters", "size_bytes", "challenger"],
+    },
+    "Challenger": {
+        "type": "object",
+        "description": "A model that is tried beside the champion.",
+        "properties": {
+            "model_version": {"type": "string"},
+            "digest": {"type": "string"},
+            "mode": {"enum": ["shadow", "canary"], "description": "compared in silence, or answers a share"},
+            "share": {"type": "number", "minimum": 0, "maximum": 1, "description": "of those who ask"},
+            "since": {"type": "string", "format": "date-time"},
+        },
+        "required": ["model_version", "digest", "mode", "share", "since"],
     },
     "Problem": {
         "type": "object",
@@ -135,6 +148,12 @@ ATTENTION: Json = {
     "description": "1: say where the model looked, and on what",
     "schema": {"type": "string"},
 }
+PERSON: Json = {
+    "name": "Inkloop-Person",
+    "in": "header",
+    "description": "Any name for whoever asks; during a canary the same person meets the same model.",
+    "schema": {"type": "string"},
+}
 REFUSALS: Json = {
     "400": _problem("The body is empty, or not the JSON or form it says it is"),
     "413": _problem(f"The body is over {MAX_BODY_BYTES // 2**20} MiB"),
@@ -144,8 +163,8 @@ REFUSALS: Json = {
 }
 PREDICT: Json = {
     "summary": "Read one digit",
-    "parameters": [ATTENTION],
     "description": "A photograph or drawing of any size, or pixels that are in the model's frame already.",
+    "parameters": [ATTENTION, PERSON],
     "requestBody": {
         "required": True,
         "content": {
@@ -212,7 +231,9 @@ DOCUMENT: Json = {
     "paths": {
         "/predict": {"post": PREDICT},
         "/predict/batch": {"post": BATCH},
-        "/model": _read("What is known about the model that answers", {"application/json": _ref("Model")}),
+        "/model": _read(
+            "What is known about the champion, and the challenger if one is tried", {"application/json": _ref("Model")}
+        ),
         "/healthz": _read("The process is alive", TEXT),
         "/livez": _read("The process is alive", TEXT),
         "/readyz": _read("The model is loaded", TEXT, {"503": _problem("The model is not loaded yet")}),

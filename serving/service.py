@@ -1,16 +1,15 @@
 """The BentoML service: the app's routes, and the model that answers on them."""
 
+import logging
 import os
-import tempfile
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from infra import registry
-from infra.storage import open_store
 from inkloop.runtime import Recognizer
+from serving import champion
 from serving.app import answer_with, create_app
 
 STORE_VARIABLE = "INKLOOP_STORE"  # URL of the store whose champion answers
@@ -47,22 +46,26 @@ class Inkloop:
     """Reads handwritten digits."""
 
     def __init__(self) -> None:
-        answer_with(app, load_recognizer(os.environ.get(STORE_VARIABLE)))
+        logging.getLogger("inkloop").setLevel(
+            logging.INFO
+        )  # swaps of models, disagreements; BentoML's level is WARNING
+        store_url = store_to_watch()
+        answer_with(app, load_recognizer(store_url))
+        if store_url is not None:
+            champion.Watcher(app, store_url).start()
 
 
 Inkloop.add_asgi_middleware(Front, answering=app)  # type: ignore[attr-defined]  # it is a bentoml.Service by now
 
 
 def load_recognizer(store_url: str | None) -> Recognizer:
-    """The champion of the store; where none is given, the Bento's own model, or in a checkout the champion of `store/`.
+    """The champion of the store, or the Bento's own model where none is given or the champion cannot be had.
 
-    Raises UserError if the store has no champion or the champion's files are not what was published.
+    Raises UserError if there is no model to answer with.
     """
-    if store_url is None and BUNDLED_MODEL.is_dir():
-        return Recognizer(BUNDLED_MODEL)
-    store = open_store(store_url or str(CHECKOUT_STORE))
-    digest = registry.reigning(store).digest
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
-        registry.fetch(store, digest, folder)
-        return Recognizer(folder)
+    return champion.load_bundled(BUNDLED_MODEL) if store_url is None else champion.load_first(store_url, BUNDLED_MODEL)
+
+
+def store_to_watch() -> str | None:
+    """The URL of the store whose champion answers; in a checkout it is `store/`, in a Bento there may be none."""
+    return os.environ.get(STORE_VARIABLE) or (None if BUNDLED_MODEL.is_dir() else str(CHECKOUT_STORE))

@@ -1,0 +1,172 @@
+"""The models of a store, loaded off the requests' path: the first one, and by a watcher each one that comes after."""
+
+import logging
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from starlette.applications import Starlette
+
+from infra import challenger, registry, signing
+from infra.storage import IMPATIENT, FolderStore, Store, open_store
+from inkloop import artifacts, framing
+from inkloop.errors import UserError
+from inkloop.runtime import Recognizer
+from serving import metrics
+from serving.app import answer_with
+from serving.shadow import Challenge, challenge_with
+
+POLL_S = 2.0
+LONGEST_WAIT_S = 60.0  # between two tries of a model that cannot be loaded
+
+log = logging.getLogger("inkloop.serving")
+
+
+def load(store: Store, digest: str) -> Recognizer:
+    """A published model, checked before it is loaded, then tried.
+
+    Raises UserError if it is not trusted, not whole or gives no probabilities.
+    """
+    signing.require_trusted(store, digest)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        registry.fetch(store, digest, folder)
+        return _tried(Recognizer(folder))
+
+
+def load_bundled(folder: Path) -> Recognizer:
+    """The model that a Bento was built with; its signatures are beside it. Raises UserError as `load` does."""
+    signing.require_trusted(FolderStore(folder.parent), artifacts.digest(folder))
+    return _tried(Recognizer(folder))
+
+
+def load_first(store_url: str, bundled: Path) -> Recognizer:
+    """The store's champion, or the Bento's own model if there is one and the champion cannot be had."""
+    try:
+        store = open_store(store_url, IMPATIENT)
+        return load(store, registry.reigning(store).digest)
+    except Exception as error:  # whatever is wrong with the store, the Bento need not wait for it
+        if not bundled.is_dir():
+            raise
+        log.warning("The Bento's own model answers for the champion: %s", error)
+        return load_bundled(bundled)
+
+
+class Watcher:
+    """Looks every two seconds which models the store wants to answer, on a thread of its own, and sees to it.
+
+    Whatever fails is logged and counted, and the models before go on.
+    """
+
+    def __init__(self, app: Starlette, store_url: str) -> None:
+        self._app, self._url = app, store_url
+        self._store: Store | None = None
+        self._unreachable = False
+        self._champion, self._challenger = _Reload("champion"), _Reload("challenger")
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="inkloop-watcher", daemon=True)
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; a look that has begun is ended first."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopped.is_set():
+            began = time.monotonic()
+            self._look()
+            self._stopped.wait(max(0.1, POLL_S - (time.monotonic() - began)))
+
+    def _look(self) -> None:
+        try:
+            # Opened here: a store that cannot even be named must not keep the server from answering.
+            store = self._store = self._store or open_store(self._url, IMPATIENT)
+            wanted, tried = registry.reigning(store), challenger.challenger(store)
+        except Exception as error:  # whatever it is, this thread must outlive it
+            metrics.RELOAD_FAILURES.labels("store").inc()
+            if not self._unreachable:
+                log.warning(
+                    "The store cannot be read, so the models stay as they are: %s", error, exc_info=_unexpected(error)
+                )
+            self._unreachable = True
+            return
+        if self._unreachable:
+            log.info("The store can be read again.")
+        self._unreachable = False
+        self._follow_champion(store, wanted)
+        self._follow_challenger(store, wanted, tried)
+
+    def _follow_champion(self, store: Store, wanted: registry.Champion) -> None:
+        before: Recognizer = self._app.state.recognizer
+        if wanted.digest == before.digest:
+            return
+        if (recognizer := self._champion.load(store, wanted.digest)) is not None:
+            answer_with(self._app, recognizer)
+            log.info("Champion %s answers in place of %s.", recognizer.version, before.version)
+
+    def _follow_challenger(
+        self, store: Store, champion: registry.Champion, tried: challenger.Challenger | None
+    ) -> None:
+        before: Challenge | None = self._app.state.challenge
+        if tried is None or tried.digest == champion.digest or champion.bars(tried.digest) is not None:
+            if before is not None:
+                challenge_with(self._app, None)
+                log.info("Challenger %s is tried no longer.", before.terms.version)
+            return
+        if before is not None and before.terms == tried:
+            return
+        known = before is not None and before.terms.digest == tried.digest
+        recognizer = before.recognizer if before and known else self._challenger.load(store, tried.digest)
+        # One that cannot be loaded takes the place of nobody, but who was replaced by it must not go on answering.
+        challenge_with(self._app, None if recognizer is None else Challenge(recognizer, tried))
+        if recognizer is not None:
+            log.info("Challenger %s is tried: %s, share %g.", tried.version, tried.mode, tried.share)
+
+
+class _Reload:
+    """Loads models for one role; one that fails is tried again after 2 s, 4 s and so on up to a minute."""
+
+    def __init__(self, role: str) -> None:
+        self._role, self._digest = role, ""
+        self._failures, self._not_before = 0, 0.0
+
+    def load(self, store: Store, digest: str) -> Recognizer | None:
+        """The model, None if it cannot be loaded or is not to be tried yet."""
+        if digest != self._digest:
+            self._digest, self._failures, self._not_before = digest, 0, 0.0
+        if time.monotonic() < self._not_before:
+            return None
+        try:
+            recognizer = load(store, digest)
+        except Exception as error:  # whatever it is, the model before goes on answering
+            self._failures += 1
+            wait_s = min(POLL_S * 2 ** (self._failures - 1), LONGEST_WAIT_S)
+            self._not_before = time.monotonic() + wait_s
+            metrics.RELOAD_FAILURES.labels(self._role).inc()
+            version = registry.version_of(digest)
+            message = "The new %s %s cannot be loaded (again in %g s): %s"
+            log.error(message, self._role, version, wait_s, error, exc_info=_unexpected(error))
+            return None
+        self._digest = ""
+        return recognizer
+
+
+def _unexpected(error: Exception) -> Exception | None:
+    """What to log a traceback of: not what one sentence explains."""
+    return None if isinstance(error, UserError) else error
+
+
+def _tried(recognizer: Recognizer) -> Recognizer:
+    """The model after its first answers, which take longer than all others. Raises UserError if they are none."""
+    half_white = np.tri(framing.FRAME, dtype=np.uint8)[None] * 255
+    for _ in range(3):
+        answer = recognizer.probabilities(half_white)
+    if answer.shape != (1, 10) or not abs(float(answer.sum()) - 1) < 1e-3:
+        raise UserError(f"model {recognizer.version}: its answer is not ten probabilities. Train it again.")
+    return recognizer
