@@ -16,6 +16,7 @@ ROOMS = ("inkloop", "infra", "serving")
 PACKAGES = (
     "boto3",
     "cryptography",
+    "httptools",
     "numpy",
     "onnxruntime",
     "orjson",
@@ -25,6 +26,8 @@ PACKAGES = (
     "python-multipart",
     "scipy",
     "starlette",
+    "uvicorn",
+    "uvloop",
 )
 QUIET = {"BENTOML_DO_NOT_TRACK": "True"}  # BentoML reports its use to its makers unless told not to
 

@@ -37,9 +37,9 @@ async def predict_batch(request: Request) -> Response:
     recognizer: Recognizer = request.app.state.recognizer
     probabilities = await batches.probabilities(recognizer, images)
     labels = probabilities.argmax(1)
-    metrics.ANSWERS_BY_MODEL.labels(recognizer.version).inc(len(images))
+    metrics.answers_by_model(recognizer.version).inc(len(images))
     for label, count in enumerate(np.bincount(labels, minlength=10).tolist()):
-        metrics.ANSWERS.labels(label).inc(count)
+        metrics.answers(label).inc(count)
     return _json({"labels": labels, "probabilities": probabilities, "model_version": recognizer.version})
 
 
@@ -136,8 +136,8 @@ def _answer(request: Request, image: NDArray[np.uint8]) -> Response:
     else:
         probabilities = recognizer.probabilities(image[None])
     label = int(probabilities[0].argmax())
-    metrics.ANSWERS.labels(label).inc()
-    metrics.ANSWERS_BY_MODEL.labels(recognizer.version).inc()
+    metrics.answers(label).inc()
+    metrics.answers_by_model(recognizer.version).inc()
     state.shadow.compare(state.challenge, image, recognizer.version, probabilities[0])
     answer = {"label": label, "probabilities": probabilities[0], "model_version": recognizer.version}
     return _json(answer | explanation)

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -100,6 +101,29 @@ class Observed:
             await self.app(scope, receive, noting_send)
         finally:
             path = scope["path"] if scope["path"] in self.paths else "other"
-            REQUESTS.labels(path, status).inc()
-            LATENCY.labels(path).observe(time.perf_counter() - start)
+            _requests(path, status).inc()
+            _latency(path).observe(time.perf_counter() - start)
         return None
+
+
+# Finding a metric by its labels takes longer than counting.
+@cache
+def _requests(path: str, status: int) -> Counter:
+    return REQUESTS.labels(path, status)
+
+
+@cache
+def _latency(path: str) -> Histogram:
+    return LATENCY.labels(path)
+
+
+@cache
+def answers(label: int) -> Counter:
+    """Answers of this label."""
+    return ANSWERS.labels(label)
+
+
+@cache
+def answers_by_model(version: str) -> Counter:
+    """Answers of the model of this version."""
+    return ANSWERS_BY_MODEL.labels(version)

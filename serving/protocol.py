@@ -1,9 +1,12 @@
-"""HTTP as uvicorn speaks it, with the limits that it lacks: on the time a request may take, and on its headers."""
+"""HTTP as uvicorn speaks it, straight to our app, with limits that it lacks: on a request's time and its headers."""
 
+import os
 from http import HTTPStatus
 from typing import Any
 
 import uvicorn.protocols.http.auto
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving import problems
@@ -11,9 +14,17 @@ from serving.limits import LimitSettings
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """Refuses, and hangs up on, a client that dribbles its request or sends headers without end."""
+    """Hands each request to our app, whatever app the server was given, so that none of that one's routes is reached.
 
-    limits = LimitSettings()
+    Refuses, and hangs up on, a client that dribbles its request or sends headers without end.
+    """
+
+    limits: LimitSettings
+    answering: Any  # the ASGI app
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)
+        self.app = self.answering
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401
         """See `asyncio.Protocol`; the client's time begins."""
@@ -51,6 +62,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """Refuse what is not HTTP."""
         self._hang_up(HTTPStatus.BAD_REQUEST, "This is not HTTP that can be understood.")
 
+    def _should_upgrade(self) -> bool:
+        return False  # there are no web sockets here, and the server's own app must not be asked for them
+
     def _look(self) -> None:
         """Hang up if the client is over its time; else look again when it may be."""
         if self.transport.is_closing():
@@ -70,7 +84,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def enforce(limits: LimitSettings) -> None:
-    """Let every server that uvicorn starts in this process keep the limits."""
-    LimitedProtocol.limits = limits
+def answer_directly(app: ASGIApp, limits: LimitSettings) -> None:
+    """Let every server that uvicorn starts in this process answer with this app alone, and keep the limits.
+
+    A proxy at one of the addresses in FORWARDED_ALLOW_IPS is believed who the client is.
+    """
+    proxies = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+    LimitedProtocol.limits, LimitedProtocol.answering = limits, ProxyHeadersMiddleware(app, proxies)  # type: ignore[arg-type]
     uvicorn.protocols.http.auto.AutoHTTPProtocol = LimitedProtocol

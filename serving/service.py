@@ -2,15 +2,17 @@
 
 import logging
 import os
+import resource
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import bentoml
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkloop.runtime import Recognizer
 from serving import champion
 from serving.app import answer_with, create_app
+from serving.limits import PREFIX, LimitSettings, RateLimited
+from serving.protocol import answer_directly
 
 STORE_VARIABLE = "INKLOOP_STORE"  # URL of the store whose champion answers
 BUNDLED_MODEL = Path(__file__).parent.parent / "model"  # in a Bento, the model it was built with
@@ -20,16 +22,9 @@ with as_file(files("bentoml._internal.server") / "static_content") as swagger_ui
     app = create_app(swagger_ui)
 
 
-class Front:
-    """ASGI middleware that gives every request to our app, so that no route of BentoML's own can be reached."""
-
-    def __init__(self, bentoml_app: ASGIApp, answering: ASGIApp) -> None:
-        self.bentoml_app = bentoml_app
-        self.answering = answering
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let BentoML start and stop the service; answer the rest."""
-        await (self.answering if scope["type"] == "http" else self.bentoml_app)(scope, receive, send)
+limits = LimitSettings.from_environment(os.environ, PREFIX)
+# BentoML packages, starts and stops the service; none of its routes answers, none of its middleware costs anything.
+answer_directly(RateLimited(app, limits) if limits.requests_per_s else app, limits)
 
 
 @bentoml.service(
@@ -46,16 +41,13 @@ class Inkloop:
     """Reads handwritten digits."""
 
     def __init__(self) -> None:
-        logging.getLogger("inkloop").setLevel(
-            logging.INFO
-        )  # swaps of models, disagreements; BentoML's level is WARNING
+        # Swaps of models, and disagreements; BentoML's own level is WARNING.
+        logging.getLogger("inkloop").setLevel(logging.INFO)
+        _allow_many_connections()
         store_url = store_to_watch()
         answer_with(app, load_recognizer(store_url))
         if store_url is not None:
             champion.Watcher(app, store_url).start()
-
-
-Inkloop.add_asgi_middleware(Front, answering=app)  # type: ignore[attr-defined]  # it is a bentoml.Service by now
 
 
 def load_recognizer(store_url: str | None) -> Recognizer:
@@ -69,3 +61,9 @@ def load_recognizer(store_url: str | None) -> Recognizer:
 def store_to_watch() -> str | None:
     """The URL of the store whose champion answers; in a checkout it is `store/`, in a Bento there may be none."""
     return os.environ.get(STORE_VARIABLE) or (None if BUNDLED_MODEL.is_dir() else str(CHECKOUT_STORE))
+
+
+def _allow_many_connections() -> None:
+    """Raise this process's limit of open files, which is often 1,024, as far as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
