@@ -9,11 +9,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from inkloop.errors import UserError
 
 MAX_PIXELS = 25_000_000  # a telephone's photograph has 12 million; beyond this, memory is at risk
+ENOUGH = 640  # pixels of the shorter side: a JPEG of twice that or more is decoded at a half, a quarter or an eighth
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Grey pixels of a PNG or JPEG: uint8 (height, width), turned as its EXIF says, transparency laid on white.
 
+    A large JPEG comes reduced, no side under `ENOUGH` pixels: so a telephone's photograph is read in milliseconds.
     Raises UserError, in one sentence, if the bytes are no such picture or it has more than `max_pixels`.
     """
     if not data:
@@ -21,6 +23,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             check_size(image.width, image.height, max_pixels)
+            if min(image.size) >= 2 * ENOUGH:
+                image.draft("L", (ENOUGH, ENOUGH))
             return grey(ImageOps.exif_transpose(image))
     except UserError:
         raise
