@@ -27,7 +27,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw test test-slow bench-pipeline check format golden lock clean
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw test test-slow bench-pipeline bench-serve check format golden lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ test-slow: $(READY) ## run the tests that take minutes
 
 bench-pipeline: $(READY) ## time the profile from nothing over three seeds (half an hour); keeps benchmarks/results/pipeline.json
 	@$(RUN) -m benchmarks.pipeline --profile "$(PROFILE)"
+
+bench-serve: $(READY) ## time the served champion beside other servers (STORE=...; a quarter of an hour); keeps benchmarks/results/serve.json
+	@$(RUN) -m benchmarks.serve $(if $(STORE),--store "$(STORE)")
 
 check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check

@@ -4,14 +4,12 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,26 +19,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import record
+from benchmarks.record import ROOT
 from infra import guard
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 POLL_S = 3.0
 MARK = "INKLOOP_BENCHMARK"  # in the environment of all processes of one run
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        "",
-    )
-    memory_gb = round(psutil.virtual_memory().total / 1e9)
-    return {"cpu": model, "cores": psutil.cpu_count(), "memory_gb": memory_gb, "system": platform.platform()}
 
 
 def memory_bytes(mark: str) -> int:
@@ -102,10 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = [run_once(options.profile, seed, Path(folder)) for seed in options.seeds]
     Console().print(table_of(runs))
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    command = " ".join(["python", "-m", "benchmarks.pipeline", *sys.argv[1:]])
-    kept = {"machine": machine(), "date": datetime.now(UTC).date().isoformat(), "command": command, "rows": runs}
-    (RESULTS / "pipeline.json").write_text(json.dumps(kept, indent=2) + "\n")
+    record.keep("pipeline", runs)
 
 
 if __name__ == "__main__":
