@@ -27,7 +27,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw test test-slow bench-pipeline bench-serve check format golden lock clean
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw key test test-slow bench-pipeline bench-serve check format golden lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ challenge: $(READY) ## try a model in the shadow of the champion, or on a share 
 
 withdraw: $(READY) ## try no challenger any longer (STORE=...)
 	@$(RUN) -m pipeline withdraw $(if $(STORE),--store "$(STORE)")
+
+key: $(READY) ## make an API key for corrections, and print it (NAME=... STORE=...)
+	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(STORE),--store "$(STORE)")
 
 test: $(READY) ## run the tests, but for those that take minutes
 	@$(RUN) -m pytest -m "not slow"

@@ -20,7 +20,11 @@ By = Annotated[str, typer.Option(envvar="USER", help="Who does this; it is kept.
 Version = Annotated[str, typer.Argument(help="The model_version of an answer, or a whole digest.")]
 Store = Annotated[str, typer.Option(help="Where models are kept: a folder, or s3://bucket/prefix.")]
 
+Name = Annotated[str, typer.Argument(help="Whose key it is.")]
+
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
+keys = typer.Typer(help="API keys: who may send corrections to a server.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 
 @app.command()
@@ -165,6 +169,35 @@ def withdraw(store: Store = str(DEFAULT_STORE)) -> None:
 
     challenger.withdraw(open_store(store))
     print("No challenger is tried. Servers follow within 5 seconds.")
+
+
+@keys.command("add")
+def add_key(name: Name, store: Store = str(DEFAULT_STORE)) -> None:
+    """Make an API key and print it: it is kept as a hash alone, so this is the only time that it can be read."""
+    from infra import api_keys
+    from infra.storage import open_store
+
+    print(api_keys.add(open_store(store), name))
+
+
+@keys.command("remove")
+def remove_key(name: Name, store: Store = str(DEFAULT_STORE)) -> None:
+    """Let a key hold no longer."""
+    from infra import api_keys
+    from infra.storage import open_store
+
+    api_keys.remove(open_store(store), name)
+    print(f"The key of {name} holds no longer. Servers follow within 5 seconds.")
+
+
+@keys.command("list")
+def list_keys(store: Store = str(DEFAULT_STORE)) -> None:
+    """Who has a key, since when."""
+    from infra import api_keys
+    from infra.storage import open_store
+
+    for key in api_keys.keys(open_store(store)):
+        print(f"{key.name}  {key.since:%Y-%m-%d}")
 
 
 def main() -> None:

@@ -1,0 +1,86 @@
+"""API keys: made once, kept as hashes, asked for where something may be changed."""
+
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+
+from infra import api_keys
+from infra.storage import FolderStore
+from inkloop.errors import UserError
+from serving import keys
+from serving.keys import Keys
+from serving.problems import Problem
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path)
+
+
+def request_from(host: str, authorization: str | None = None) -> Request:
+    headers = [(b"authorization", authorization.encode())] if authorization is not None else []
+    return Request({"type": "http", "client": (host, 1), "headers": headers})
+
+
+def test_a_key_is_kept_as_a_hash_alone(store: FolderStore, tmp_path: Path):
+    key = api_keys.add(store, "ada")
+    assert len(key) >= 40
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert key.encode() not in kept
+    assert [each.name for each in api_keys.keys(store)] == ["ada"]
+
+
+@pytest.mark.parametrize("name", ["ada", "", "  "])
+def test_a_name_that_has_a_key_or_is_none_gets_no_other(store: FolderStore, name: str):
+    api_keys.add(store, "ada")
+    with pytest.raises(UserError, match="Choose another"):
+        api_keys.add(store, name)
+
+
+def test_who_is_unknown_cannot_be_removed(store: FolderStore):
+    api_keys.add(store, "ada")
+    with pytest.raises(UserError, match=r"'bob': there is none\. There are: ada"):
+        api_keys.remove(store, "bob")
+
+
+@pytest.mark.parametrize("written", ["Bearer {}", "bearer {}", "Bearer  {} "])
+async def test_the_owner_of_a_key_is_known_by_it_from_anywhere(store: FolderStore, written: str):
+    key = api_keys.add(store, "ada")
+    api_keys.add(store, "bob")
+    assert await Keys(store).owner(request_from("203.0.113.7", written.format(key))) == "ada"
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic YTpi", "Bearer \udcff"])
+async def test_without_a_key_that_holds_nothing_is_changed(store: FolderStore, authorization: str | None):
+    api_keys.add(store, "ada")
+    sent = None if authorization is None else authorization.encode(errors="surrogateescape").decode("latin-1")
+    for host in ("203.0.113.7", "127.0.0.1"):
+        with pytest.raises(Problem) as refused:
+            await Keys(store).owner(request_from(host, sent))
+        assert refused.value.status == 401
+        assert refused.value.headers == {"www-authenticate": "Bearer"}
+
+
+async def test_where_there_are_no_keys_only_this_machine_may_change_something(store: FolderStore):
+    assert await Keys(store).owner(request_from("127.0.0.1")) == "local"
+    assert await Keys(None).owner(request_from("::1")) == "local"
+    with pytest.raises(Problem):
+        await Keys(store).owner(request_from("203.0.113.7"))
+
+
+async def test_a_removed_key_soon_holds_no_longer(store: FolderStore, monkeypatch: pytest.MonkeyPatch):
+    key = api_keys.add(store, "ada")
+    known = Keys(store)
+    assert await known.owner(request_from("203.0.113.7", f"Bearer {key}")) == "ada"
+    api_keys.remove(store, "ada")
+    monkeypatch.setattr(keys, "FRESH_S", 0.0)
+    with pytest.raises(Problem):
+        await known.owner(request_from("203.0.113.7", f"Bearer {key}"))
