@@ -34,7 +34,7 @@ async def predict(request: Request) -> Response:
 async def predict_batch(request: Request) -> Response:
     """Which digit each of many pictures shows."""
     images = await run_sync(batches.read_images, request.headers.get("content-type", ""), await read_body(request))
-    recognizer: Recognizer = request.app.state.recognizer
+    recognizer = chosen(request, images)
     probabilities = await batches.probabilities(recognizer, images)
     labels = probabilities.argmax(1)
     metrics.answers_by_model(recognizer.version).inc(len(images))

@@ -42,13 +42,16 @@ def challenge_with(app: Starlette, challenge: Challenge | None) -> None:
     metrics.MODELS.challenger = None if challenge is None else metrics.label(challenge.recognizer)
 
 
-def chosen(request: Request, image: NDArray[np.uint8]) -> Recognizer:
-    """The model that answers this request, the whole of it: the challenger for its share, else the champion."""
+def chosen(request: Request, images: NDArray[np.uint8]) -> Recognizer:
+    """The model that answers this request, the whole of it: the challenger for its share, else the champion.
+
+    images: what is asked, of any shape; it decides where nobody is named.
+    """
     challenge: Challenge | None = request.app.state.challenge
     champion: Recognizer = request.app.state.recognizer
     if challenge is None or challenge.terms.mode != "canary":
         return champion
-    who = request.headers.get(PERSON_HEADER, "").encode() or image.tobytes()
+    who = request.headers.get(PERSON_HEADER, "").encode() or images.tobytes()
     return challenge.recognizer if challenge.meets(who) else champion
 
 

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from server import free_port
 
 from infra import registry
 from infra.storage import Store
@@ -122,12 +123,6 @@ class Server:
         """The sum of all samples whose line begins so."""
         lines = [line for line in self.client.get("/metrics").text.splitlines() if line.startswith(start)]
         return sum(float(line.split()[-1]) for line in lines)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_until(holds: Callable[[], bool], timeout_s: float) -> float:

@@ -158,6 +158,10 @@ def test_a_canary_answers_its_share_and_each_person_meets_one_version(
         }
         assert all(len(versions) == 1 for versions in met.values())
         assert {version for versions in met.values() for version in versions} == set(models)
+        for person, versions in met.items():
+            several = {"content": images[:8].tobytes(), "headers": {"content-type": "application/octet-stream"}}
+            several["headers"]["Inkloop-Person"] = person
+            assert {server.client.post("/predict/batch", **several).json()["model_version"]} == versions
         answered = f'inkloop_model_answers_total{{version="{second.version}"}}'
         assert server.metric(answered) > 0
         assert server.metric("inkloop_challenger_info") == 1

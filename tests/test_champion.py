@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from served import Server, crown, free_port, wait_until
+from served import Server, crown, wait_until
+from server import free_port
 
 from infra import bento, registry
 from infra.storage import MANIFEST, Store, open_store
