@@ -55,7 +55,7 @@ serve: $(READY) ## serve the champion on http://127.0.0.1:3000 (PORT=... STORE=.
 	@$(RUN) -m pipeline serve $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)")
 
 rollback: $(READY) ## put the champion before back (REASON="misreads 7" STORE=...)
-	@$(RUN) -m pipeline rollback --reason "$(REASON)" $(if $(STORE),--store "$(STORE)")
+	@$(RUN) -m pipeline rollback --reason "$$REASON" $(if $(STORE),--store "$(STORE)")
 
 readmit: $(READY) ## let a model that was rolled back be promoted again (VERSION=... STORE=...)
 	@$(RUN) -m pipeline readmit "$(VERSION)" $(if $(STORE),--store "$(STORE)")

@@ -36,7 +36,7 @@ uvicorn.run(service.app, port=int(sys.argv[1]), log_level="warning")
 
 @pytest.fixture(scope="session")
 def other_model_directory(train_digits, validation_digits, tmp_path_factory) -> Path:
-    """Another INT8 model that learned to read, less well than `model_directory`; not to be written to."""
+    """Another INT8 model, of one epoch, that misreads most real digits; not to be written to."""
     torch.set_num_threads(1)
     torch.manual_seed(1)
     net = Net(ModelSettings(readings=(Reading(kind="rows"),), hidden_size=16, attention_size=8, fc_size=24))
