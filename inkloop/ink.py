@@ -76,8 +76,15 @@ def written(picture: Grey) -> Ink:
     """Ink in a photograph or scan, without shadows, printed lines, grain and what lies beside the sheet."""
     picture = sheet(picture)
     soft = ndimage.gaussian_filter(picture.astype(np.float32), max(picture.shape) / WORKING_SIZE)
-    if not is_dark_on_light(picture):
-        soft = 255 - soft
+    likely, unlikely = (soft, 255 - soft) if is_dark_on_light(picture) else (255 - soft, soft)
+    try:
+        return dark_ink(likely)
+    except UserError:
+        return dark_ink(unlikely)
+
+
+def dark_ink(soft: Ink) -> Ink:
+    """Ink that is darker than the paper, in a picture made smooth. Raises UserError if there is no digit."""
     light = paper(soft).clip(1)
     depth = 1 - soft / light  # in shares of the light there, for a pen in the shade is as black as in the sun
     depth -= np.median(depth[::3, ::3])
@@ -151,8 +158,8 @@ class Strokes:
         self._start, self._stop = boxes[:, :2], boxes[:, 2:]
         self._length = (self._stop - self._start).max(1)
         self._weight = np.bincount(self._labels.ravel(), ink.ravel(), count + 1)[1:]
-        edge = np.concatenate([self._labels[0], self._labels[-1], self._labels[1:-1, 0], self._labels[1:-1, -1]])
-        contact = np.bincount(edge, minlength=count + 1)[1:]
+        edges = (self._labels[0], self._labels[-1], self._labels[:, 0], self._labels[:, -1])
+        contact = np.max([np.bincount(edge, minlength=count + 1)[1:] for edge in edges], 0)
         # Shadows and the table beside the paper run along the picture's edge; strokes only end there.
         self.along_the_edge: Mask = contact > 0.5 * self._length
 
