@@ -6,11 +6,10 @@ from http import HTTPStatus
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from inkloop.runtime import Recognizer
-from serving.inputs import FRAME, PIXELS, media_type, pixels_of, unusable
+from serving.inputs import FRAME, PIXELS, media_type, parsed, pixels_of, unusable
 from serving.problems import Problem
 
 Images = NDArray[np.uint8]
@@ -52,14 +51,7 @@ def _from_bytes(body: bytes) -> Images:
 
 
 def _from_json(body: bytes) -> Images:
-    try:
-        sent = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}.") from None
-    if isinstance(sent, dict):
-        if list(sent) != ["images"]:
-            raise unusable('The JSON object must have the one key "images", with the pictures under it.')
-        sent = sent["images"]
+    sent = parsed(body, "images")
     if not isinstance(sent, list) or not sent:
         raise unusable(f"The JSON must be an array of pictures, each of {PIXELS} numbers or {FRAME} rows of {FRAME}.")
     return np.stack([_image(number, each) for number, each in enumerate(sent)])

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from inkloop import framing, pictures
+from inkloop import framing, pictures, strokes
 from inkloop.errors import UserError
 from serving.problems import Problem
 
@@ -81,15 +81,37 @@ def from_json(body: bytes) -> Image | bytes:
 
     Returns the picture, or the bytes of the file, still to be framed. Raises Problem.
     """
+    sent = parsed(body, "image")
+    return _from_base64(sent) if isinstance(sent, str) else pixels_of(sent)
+
+
+def from_strokes(body: bytes) -> Image:
+    """Pen strokes as JSON, alone or under `strokes`: each a list of points `[x, y]` or `[x, y, time]`, y downward.
+
+    Returns uint8 (28, 28). Raises Problem.
+    """
+    sent = parsed(body, "strokes")
+    try:
+        if not all(type(number) in (int, float) for stroke in sent for point in stroke for number in point):
+            raise strokes.malformed()
+        return strokes.render(sent)
+    except TypeError:
+        raise _explained(strokes.malformed()) from None
+    except UserError as error:
+        raise _explained(error) from error
+
+
+def parsed(body: bytes, key: str) -> Any:  # noqa: ANN401
+    """What the JSON body holds, alone or as the one value of an object, under this key. Raises Problem."""
     try:
         sent = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}.") from None
-    if isinstance(sent, dict):
-        if list(sent) != ["image"]:
-            raise unusable('The JSON object must have the one key "image", with the picture under it.')
-        sent = sent["image"]
-    return _from_base64(sent) if isinstance(sent, str) else pixels_of(sent)
+    if not isinstance(sent, dict):
+        return sent
+    if list(sent) != [key]:
+        raise unusable(f'The JSON object must have the one key "{key}", with what is sent under it.')
+    return sent[key]
 
 
 def pixels_of(sent: Any) -> Image:  # noqa: ANN401
@@ -137,7 +159,7 @@ def from_picture(data: bytes) -> Image:
     try:
         return framing.frame(pictures.decode(data))
     except UserError as error:
-        raise unusable(f"{str(error)[0].upper()}{str(error)[1:]}") from error
+        raise _explained(error) from error
 
 
 async def _framed(data: bytes) -> Image:
@@ -163,6 +185,10 @@ async def _uploaded(headers: Headers, body: bytes) -> bytes:
 
 def _too_large() -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is over {MAX_BODY_BYTES // 2**20} MiB; send less.")
+
+
+def _explained(error: UserError) -> Problem:
+    return unusable(f"{str(error)[0].upper()}{str(error)[1:]}")
 
 
 def unusable(detail: str) -> Problem:
