@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from inkloop.errors import UserError
+from inkloop.files import sync_folder
 
 IMPATIENT = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 MANIFEST = "manifest.sha256.json"  # written last, so that its presence says the uploaded folder is whole
@@ -116,6 +117,7 @@ class FolderStore(Store):
                 file.flush()
                 os.fsync(file.fileno())
             Path(unfinished).replace(path)
+            sync_folder(path.parent)
         return _etag(content)
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:

@@ -16,7 +16,7 @@ from inkloop.model import ModelSettings, Recognizer
 from inkloop.readings import Reading
 from inkloop.training import TrainingSettings, fit
 
-pytest_plugins = ["s3", "ray_cluster", "server", "served"]
+pytest_plugins = ["s3", "ray_cluster", "server", "served", "recorded"]
 
 torch.set_num_threads(1)  # as everywhere: with two, sums are rounded in another order, and weights differ
 
