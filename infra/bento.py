@@ -22,6 +22,7 @@ PACKAGES = (
     "orjson",
     "pillow",
     "prometheus-client",
+    "pyarrow",
     "pydantic",
     "python-multipart",
     "scipy",

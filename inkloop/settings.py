@@ -1,5 +1,6 @@
 """The base of every configuration: frozen, typed, unknown keys refused."""
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -25,7 +26,7 @@ class Settings(BaseModel):
         return value
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str], prefix: str) -> Self:
+    def from_environment(cls, prefix: str, environment: Mapping[str, str] = os.environ) -> Self:
         """The settings that variables such as PREFIX_BATCH_SIZE give; the rest are as in code.
 
         Raises UserError naming the variable if one is unknown or out of range.
@@ -37,6 +38,8 @@ class Settings(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
-            known = ", ".join(prefix + name.upper() for name in cls.model_fields)
-            why = f"unknown. There are {known}" if first["type"] == "extra_forbidden" else first["msg"]
-            raise UserError(f"{prefix}{str(first['loc'][0]).upper()}: {why}.") from error
+            name = f"{prefix}{str(first['loc'][0]).upper()}"
+            if first["type"] == "extra_forbidden":
+                known = ", ".join(f"{prefix}{field.upper()}" for field in cls.model_fields)
+                raise UserError(f"{name}: not a setting. Those known are {known}.") from None
+            raise UserError(f"{name}={first['input']}: {first['msg']}.") from None

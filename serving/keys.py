@@ -1,6 +1,7 @@
 """Who may change something: the owner of an API key; where none was made, whoever asks from this machine."""
 
 import hmac
+import logging
 import time
 from http import HTTPStatus
 
@@ -9,21 +10,24 @@ from starlette.requests import Request
 
 from infra import api_keys
 from infra.api_keys import ApiKey
-from infra.storage import Store
+from infra.storage import IMPATIENT, open_store
+from inkloop.errors import UserError
 from serving.problems import Problem
 
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
+log = logging.getLogger("inkloop.serving")
+
 FRESH_S = 5.0  # a removed key holds no longer than this
 
 
 class Keys:
-    """The store's keys, read again where they are older than `FRESH_S`."""
+    """The store's keys, read again where they are older than `FRESH_S` and the store can be reached."""
 
-    def __init__(self, store: Store | None) -> None:
-        """store: None has no keys, so that only this machine may change something."""
-        self._store = store
+    def __init__(self, store_url: str | None) -> None:
+        """store_url: None has no keys, so that only this machine may change something."""
+        self._store_url = store_url
         self._known: tuple[ApiKey, ...] = ()
-        self._read_at = float("-inf")
+        self._read_at = float("-inf")  # monotonic, so that it is negative until they were read
 
     async def owner(self, request: Request) -> str:
         """The name of the request's key, or `local`. Raises Problem if the request may change nothing."""
@@ -40,9 +44,15 @@ class Keys:
         raise _unknown("This needs an API key, sent as the header `Authorization: Bearer KEY`.")
 
     async def _fresh(self) -> tuple[ApiKey, ...]:
-        if self._store is not None and time.monotonic() - self._read_at > FRESH_S:
-            self._known = await run_sync(api_keys.keys, self._store)
-            self._read_at = time.monotonic()
+        if self._store_url is not None and time.monotonic() - self._read_at > FRESH_S:
+            try:
+                self._known = await run_sync(lambda url: api_keys.keys(open_store(url, IMPATIENT)), self._store_url)
+                self._read_at = time.monotonic()
+            except UserError as error:
+                log.warning("API keys cannot be read: %s", error)
+                if self._read_at < 0:
+                    detail = "The store with the API keys cannot be reached; try again later."
+                    raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail) from None
         return self._known
 
 

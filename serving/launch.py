@@ -13,6 +13,7 @@ from infra.guard import guarded
 from infra.storage import open_store
 from inkloop import artifacts
 from inkloop.errors import UserError
+from serving.capture import FOLDER_VARIABLE, VARIABLE_PREFIX, CaptureSettings
 from serving.service import STORE_VARIABLE
 
 LAST_PORT = 65_535
@@ -27,6 +28,8 @@ def serve(store_url: str, host: str = "127.0.0.1", port: int = 3000) -> int:
     if not 1 <= port <= LAST_PORT:
         raise UserError(f"port {port}: there is no such port. Give one from 1 to {LAST_PORT}.")
     store_url = store_url if "://" in store_url else str(Path(store_url).absolute())
+    # Beside the caller's other files: the server's own folder goes when it ends.
+    captured = CaptureSettings.from_environment(VARIABLE_PREFIX).folder.absolute()
     store = open_store(store_url)
     champion = registry.reigning(store)
     signing.require_trusted(store, champion.digest)
@@ -42,7 +45,7 @@ def serve(store_url: str, host: str = "127.0.0.1", port: int = 3000) -> int:
         signatures = signing.signatures(store, champion.digest)
         bento.build(model, "inkloop", champion.version, "", labels, signatures, built)
         command = [sys.executable, "-m", "bentoml", "serve", str(built), "--host", address, "--port", str(port)]
-        ours = {STORE_VARIABLE: store_url, "BENTOML_HOME": f"{scratch}/home"}
+        ours = {STORE_VARIABLE: store_url, FOLDER_VARIABLE: str(captured), "BENTOML_HOME": f"{scratch}/home"}
         return _run_until_stopped(command, {**os.environ, **bento.QUIET, **ours, **mark}, scratch)
 
 

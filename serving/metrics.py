@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +37,18 @@ RELOAD_FAILURES = Counter(
     ["of"],
     registry=REGISTRY,
 )
+
+CAPTURED = Counter("inkloop_captured", "Answers and labels made durable", registry=REGISTRY)
+NOT_CAPTURED = Counter(
+    "inkloop_not_captured", "Answers and labels not captured, by reason", ["reason"], registry=REGISTRY
+)
+WAITING = Gauge(
+    "inkloop_capture_waiting_bytes",
+    "Bytes of the segments that are not in the store yet",
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
+FEEDBACK = Counter("inkloop_feedback", "Corrections that were kept", registry=REGISTRY)
 
 ModelLabel = tuple[str, str]  # version and kind
 

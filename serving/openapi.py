@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from inkloop.strokes import FARTHEST
+from serving import consent
+from serving.feedback import Feedback
 from serving.inputs import FORM_FIELD, FRAME, MAX_BODY_BYTES, PIXELS
 
 Json = dict[str, Any]
@@ -27,6 +30,11 @@ def _only(key: str, value: Json) -> Json:
     return {"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": False}
 
 
+PREDICTION_ID: Json = {
+    "type": "string",
+    "format": "uuid",
+    "description": "under which the answer is kept, and can be labeled later",
+}
 PROBABILITIES: Json = {
     "type": "array",
     "description": "of each digit from 0 to 9; together they make 1",
@@ -74,8 +82,9 @@ SCHEMAS: Json = {
                 "contentEncoding": "base64",
                 "description": "if attention is asked for: the 784 bytes that the model saw",
             },
+            "prediction_id": PREDICTION_ID,
         },
-        "required": ["label", "probabilities", "model_version"],
+        "required": ["label", "probabilities", "model_version", "prediction_id"],
     },
     "Answers": {
         "type": "object",
@@ -83,8 +92,30 @@ SCHEMAS: Json = {
             "labels": {"type": "array", "items": LABEL},
             "probabilities": {"type": "array", "items": PROBABILITIES},
             "model_version": {"type": "string"},
+            "prediction_ids": {"type": "array", "items": PREDICTION_ID},
         },
-        "required": ["labels", "probabilities", "model_version"],
+        "required": ["labels", "probabilities", "model_version", "prediction_ids"],
+    },
+    "Strokes": {
+        "type": "array",
+        "description": "from pen down to pen up each, in any unit, y downward; refused without a point",
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "array",
+                "description": "x, y and maybe a time",
+                "items": {"type": "number", "minimum": -FARTHEST, "maximum": FARTHEST},
+                "minItems": 2,
+                "maxItems": 3,
+            },
+        },
+    },
+    "StrokesUnderKey": _only("strokes", {"$ref": "#/components/schemas/Strokes"}),
+    "Feedback": Feedback.model_json_schema(),
+    "Kept": {
+        "type": "object",
+        "properties": {"prediction_id": PREDICTION_ID, "label": LABEL},
+        "required": ["prediction_id", "label"],
     },
     "Model": {
         "type": "object",
@@ -135,6 +166,15 @@ def _problem(description: str) -> Json:
     return {"description": description, "content": {"application/problem+json": _ref("Problem")}}
 
 
+def _answered(description: str, schema: str) -> Json:
+    captured = {
+        "description": "where the request asked to wait: whether picture and answer are on the disk",
+        "schema": {"enum": ["yes", "no"]},
+    }
+    headers = {consent.CAPTURED_HEADER: captured}
+    return {"description": description, "headers": headers, "content": {"application/json": _ref(schema)}}
+
+
 def _read(summary: str, content: Json, others: Json | None = None) -> Json:
     """A GET route: what it says with status 200, and its other answers by status."""
     answers = {"200": {"description": summary, "content": content}, **(others or {})}
@@ -148,12 +188,10 @@ ATTENTION: Json = {
     "description": "1: say where the model looked, and on what",
     "schema": {"type": "string"},
 }
-PERSON: Json = {
-    "name": "Inkloop-Person",
-    "in": "header",
-    "description": "Any name for whoever asks; during a canary the same person meets the same model.",
-    "schema": {"type": "string"},
-}
+KEEPING: list[Json] = [
+    {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+    for name, description in consent.HEADERS.items()
+]
 REFUSALS: Json = {
     "400": _problem("The body is empty, or not the JSON or form it says it is"),
     "413": _problem(f"The body is over {MAX_BODY_BYTES // 2**20} MiB"),
@@ -164,7 +202,7 @@ REFUSALS: Json = {
 PREDICT: Json = {
     "summary": "Read one digit",
     "description": "A photograph or drawing of any size, or pixels that are in the model's frame already.",
-    "parameters": [ATTENTION, PERSON],
+    "parameters": [ATTENTION, *KEEPING],
     "requestBody": {
         "required": True,
         "content": {
@@ -190,7 +228,7 @@ PREDICT: Json = {
             },
         },
     },
-    "responses": {"200": {"description": "The answer", "content": {"application/json": _ref("Answer")}}, **REFUSALS},
+    "responses": {"200": _answered("The answer", "Answer"), **REFUSALS},
 }
 BATCH: Json = {
     "summary": "Read many digits",
@@ -219,6 +257,38 @@ BATCH: Json = {
     },
     "responses": {"200": {"description": "The answers", "content": {"application/json": _ref("Answers")}}, **REFUSALS},
 }
+STROKES: Json = {
+    "summary": "Read one digit from pen strokes",
+    "parameters": [ATTENTION, *KEEPING],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/Strokes"},
+                        {"$ref": "#/components/schemas/StrokesUnderKey"},
+                    ]
+                }
+            }
+        },
+    },
+    "responses": {"200": _answered("The answer", "Answer"), **REFUSALS},
+}
+FEEDBACK: Json = {
+    "summary": "Say what a prediction should have been",
+    "description": "Needs an API key, but for callers on the server's own machine where no key was ever made.",
+    "security": [{}, {"key": []}],
+    "parameters": [KEEPING[1]],
+    "requestBody": {"required": True, "content": {"application/json": _ref("Feedback")}},
+    "responses": {
+        "200": {"description": "It is on the disk", "content": {"application/json": _ref("Kept")}},
+        **REFUSALS,
+        "401": _problem("No API key, or one that is not known"),
+        "503": _problem("This server keeps nothing"),
+        "507": _problem("The server's disk is full"),
+    },
+}
 TEXT: Json = {"text/plain": {"schema": {"type": "string"}}}
 
 DOCUMENT: Json = {
@@ -231,6 +301,8 @@ DOCUMENT: Json = {
     "paths": {
         "/predict": {"post": PREDICT},
         "/predict/batch": {"post": BATCH},
+        "/predict/strokes": {"post": STROKES},
+        "/feedback": {"post": FEEDBACK},
         "/model": _read(
             "What is known about the champion, and the challenger if one is tried", {"application/json": _ref("Model")}
         ),
@@ -239,5 +311,5 @@ DOCUMENT: Json = {
         "/readyz": _read("The model is loaded", TEXT, {"503": _problem("The model is not loaded yet")}),
         "/metrics": _read("Metrics for Prometheus", TEXT),
     },
-    "components": {"schemas": SCHEMAS},
+    "components": {"schemas": SCHEMAS, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
 }

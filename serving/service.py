@@ -3,26 +3,34 @@
 import logging
 import os
 import resource
+import threading
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import bentoml
 
+from inkloop.errors import UserError
 from inkloop.runtime import Recognizer
-from serving import champion
-from serving.app import answer_with, create_app
+from serving import champion, shipper
+from serving.app import answer_with, capture_with, create_app
+from serving.capture import VARIABLE_PREFIX, Capture, CaptureSettings
+from serving.keys import Keys
 from serving.limits import PREFIX, LimitSettings, RateLimited
 from serving.protocol import answer_directly
+from serving.shipper import Shipper
 
 STORE_VARIABLE = "INKLOOP_STORE"  # URL of the store whose champion answers
 BUNDLED_MODEL = Path(__file__).parent.parent / "model"  # in a Bento, the model it was built with
 CHECKOUT_STORE = Path(__file__).parent.parent / "store"
+STORE_RETRY_S = 5.0
+
+log = logging.getLogger("inkloop.serving")
 
 with as_file(files("bentoml._internal.server") / "static_content") as swagger_ui:
     app = create_app(swagger_ui)
 
 
-limits = LimitSettings.from_environment(os.environ, PREFIX)
+limits = LimitSettings.from_environment(PREFIX)
 # BentoML packages, starts and stops the service; none of its routes answers, none of its middleware costs anything.
 answer_directly(RateLimited(app, limits) if limits.requests_per_s else app, limits)
 
@@ -44,10 +52,30 @@ class Inkloop:
         # Swaps of models, and disagreements; BentoML's own level is WARNING.
         logging.getLogger("inkloop").setLevel(logging.INFO)
         _allow_many_connections()
-        store_url = store_to_watch()
+        settings, store_url = CaptureSettings.from_environment(VARIABLE_PREFIX), store_to_watch()
         answer_with(app, load_recognizer(store_url))
+        self.capturing: tuple[Capture, Shipper] | None = None
         if store_url is not None:
             champion.Watcher(app, store_url).start()
+            app.state.keys = Keys(store_url)
+            self._start_capture(store_url, settings)
+
+    def _start_capture(self, store_url: str, settings: CaptureSettings) -> None:
+        try:
+            self.capturing = shipper.start(store_url, settings)
+        except UserError as error:
+            log.warning("Nothing is captured until the store can be reached: %s", error)
+            later = threading.Timer(STORE_RETRY_S, self._start_capture, (store_url, settings))
+            later.daemon = True
+            later.start()
+        else:
+            capture_with(app, self.capturing[0])
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """Make durable and ship what was captured."""
+        for part in self.capturing or ():
+            part.close()
 
 
 def load_recognizer(store_url: str | None) -> Recognizer:

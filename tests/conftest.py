@@ -1,6 +1,7 @@
 """What all tests share: real digits, a model that learned them, and an S3 server."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,7 @@ from inkloop.digits import Digits, Split
 from inkloop.model import ModelSettings, Recognizer
 from inkloop.readings import Reading
 from inkloop.training import TrainingSettings, fit
+from serving.capture import FOLDER_VARIABLE
 
 pytest_plugins = ["s3", "ray_cluster", "server", "served", "recorded"]
 
@@ -25,6 +27,14 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 DATA_DIR = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def captured_elsewhere(tmp_path_factory) -> Iterator[None]:
+    """Have servers that tests start keep what they capture out of the checkout."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("captured")))
+        yield
 
 
 @pytest.fixture(scope="session")

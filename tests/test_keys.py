@@ -55,7 +55,7 @@ def test_who_is_unknown_cannot_be_removed(store: FolderStore):
 async def test_the_owner_of_a_key_is_known_by_it_from_anywhere(store: FolderStore, written: str):
     key = api_keys.add(store, "ada")
     api_keys.add(store, "bob")
-    assert await Keys(store).owner(request_from("203.0.113.7", written.format(key))) == "ada"
+    assert await Keys(str(store.root)).owner(request_from("203.0.113.7", written.format(key))) == "ada"
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic YTpi", "Bearer \udcff"])
@@ -64,23 +64,34 @@ async def test_without_a_key_that_holds_nothing_is_changed(store: FolderStore, a
     sent = None if authorization is None else authorization.encode(errors="surrogateescape").decode("latin-1")
     for host in ("203.0.113.7", "127.0.0.1"):
         with pytest.raises(Problem) as refused:
-            await Keys(store).owner(request_from(host, sent))
+            await Keys(str(store.root)).owner(request_from(host, sent))
         assert refused.value.status == 401
         assert refused.value.headers == {"www-authenticate": "Bearer"}
 
 
 async def test_where_there_are_no_keys_only_this_machine_may_change_something(store: FolderStore):
-    assert await Keys(store).owner(request_from("127.0.0.1")) == "local"
+    assert await Keys(str(store.root)).owner(request_from("127.0.0.1")) == "local"
     assert await Keys(None).owner(request_from("::1")) == "local"
     with pytest.raises(Problem):
-        await Keys(store).owner(request_from("203.0.113.7"))
+        await Keys(str(store.root)).owner(request_from("203.0.113.7"))
 
 
 async def test_a_removed_key_soon_holds_no_longer(store: FolderStore, monkeypatch: pytest.MonkeyPatch):
     key = api_keys.add(store, "ada")
-    known = Keys(store)
+    known = Keys(str(store.root))
     assert await known.owner(request_from("203.0.113.7", f"Bearer {key}")) == "ada"
     api_keys.remove(store, "ada")
     monkeypatch.setattr(keys, "FRESH_S", 0.0)
     with pytest.raises(Problem):
         await known.owner(request_from("203.0.113.7", f"Bearer {key}"))
+
+
+async def test_a_store_that_cannot_be_reached_is_no_reason_to_let_anyone_in():
+    nowhere = "s3://nowhere-at-all/prefix"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        environment.setenv("AWS_ACCESS_KEY_ID", "x")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "x")
+        with pytest.raises(Problem) as refused:
+            await Keys(nowhere).owner(request_from("127.0.0.1"))
+    assert refused.value.status == 503

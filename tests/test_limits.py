@@ -129,5 +129,5 @@ def test_a_bucket_refills_as_asked():
 
 @pytest.mark.parametrize(("name", "value"), [("REQUEST_S", "0"), ("REQUESTS", "5"), ("BURST", "many")])
 def test_a_limit_that_makes_no_sense_is_named(name, value):
-    with pytest.raises(UserError, match=f"^INKLOOP_LIMIT_{name}: "):
-        LimitSettings.from_environment({PREFIX + name: value}, PREFIX)
+    with pytest.raises(UserError, match=f"^INKLOOP_LIMIT_{name}[:=]"):
+        LimitSettings.from_environment(PREFIX, {PREFIX + name: value})
