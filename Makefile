@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 PROFILE ?= default#   smoke (a minute), default (ten), full (hours), or a file of your own
 SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
+PERSON ?=#            of make forget: as sent in the header Inkloop-Person
 PORT ?=#              of make serve; empty: 3000
 VERSION ?=#           a model, by the model_version of its answers
 CANARY ?=#            of make challenge: the share of those who ask; empty: only in the shadow
@@ -27,7 +28,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw key test test-slow bench-pipeline bench-serve check format golden lock clean
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw key forget test test-slow bench-pipeline bench-serve check format golden lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +69,9 @@ withdraw: $(READY) ## try no challenger any longer (STORE=...)
 
 key: $(READY) ## make an API key for corrections, and print it (NAME=... STORE=...)
 	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(STORE),--store "$(STORE)")
+
+forget: $(READY) ## remove what one person wrote or labeled from all that was captured (PERSON=... STORE=...)
+	@$(RUN) -m pipeline forget "$(PERSON)" $(if $(STORE),--store "$(STORE)")
 
 test: $(READY) ## run the tests, but for those that take minutes
 	@$(RUN) -m pytest -m "not slow"

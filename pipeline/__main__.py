@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -198,6 +198,39 @@ def list_keys(store: Store = str(DEFAULT_STORE)) -> None:
 
     for key in api_keys.keys(open_store(store)):
         print(f"{key.name}  {key.since:%Y-%m-%d}")
+
+
+@app.command()
+def forget(
+    person: Annotated[str, typer.Argument(help="The person, as sent in the header Inkloop-Person.")],
+    store: Store = str(DEFAULT_STORE),
+) -> None:
+    """Remove what one person wrote or labeled from all that was captured."""
+    from infra.storage import open_store
+    from serving import shipping
+    from serving.capture import VARIABLE_PREFIX, CaptureSettings
+
+    if not person.strip():
+        raise UserError("no person named: give the one whose digits are to go, as sent in the header Inkloop-Person.")
+    opened = open_store(store)
+    removed = shipping.forget(CaptureSettings.from_environment(VARIABLE_PREFIX).folder_for(opened), opened, person)
+    print(f"{removed} captured digits and labels are removed from {opened}; what waits on servers goes without them.")
+
+
+@app.command()
+def expire(
+    store: Store = str(DEFAULT_STORE),
+    days: Annotated[int | None, typer.Option(min=1, help="Default: INKLOOP_CAPTURE_RETENTION_DAYS.")] = None,
+) -> None:
+    """Delete what was captured longer ago than that many days; a server does so every hour."""
+    from infra.storage import open_store
+    from serving import shipping
+    from serving.capture import VARIABLE_PREFIX, CaptureSettings
+
+    opened, settings = open_store(store), CaptureSettings.from_environment(VARIABLE_PREFIX)
+    older = timedelta(days=days or settings.retention_days)
+    expired = shipping.expire(settings.folder_for(opened), opened, older)
+    print(f"{expired} objects older than {older.days} days are deleted from {opened}.")
 
 
 def main() -> None:
