@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -54,6 +55,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["-master.volumeSizeLimitMB=64", "-volume.max=1000", f"-s3.config={config}"]
     command += [f"-{part}.port={port}" for part, port in ports.items()]
     command += [f"-{part}.port.grpc={port + 10_000}" for part, port in ports.items()]
+    command += ["-s3.port.lance=0", "-s3.port.iceberg=0"]  # their fixed ports would keep a second server from starting
     endpoint = f"http://127.0.0.1:{ports['s3']}"
     # A bucket is a collection of volumes of its own; one volume each is enough here, and quick to make.
     environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
@@ -63,7 +65,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         wait_until_ready(endpoint, server, folder / "server.log")
         yield endpoint
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it never started
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
