@@ -5,6 +5,7 @@ each of them takes the interpreter from the answers for a moment.
 """
 
 import asyncio
+import hashlib
 import logging
 import threading
 import time
@@ -15,7 +16,6 @@ from pathlib import Path
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from infra import registry
 from infra.persons import pseudonym
 from infra.storage import Store
 from inkloop.settings import Settings, Share
@@ -44,7 +44,7 @@ class CaptureSettings(Settings):
 
     def folder_for(self, store: Store) -> Path:
         """Where segments bound for this store wait: a server of another store must not ship them to that one."""
-        return self.folder.absolute() / registry.store_id(store)
+        return self.folder.absolute() / hashlib.sha256(str(store).encode()).hexdigest()[:12]
 
 
 class Capture:

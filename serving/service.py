@@ -63,7 +63,7 @@ class Inkloop:
     def _start_capture(self, store_url: str, settings: CaptureSettings) -> None:
         try:
             self.capturing = shipper.start(store_url, settings)
-        except UserError as error:
+        except (UserError, OSError) as error:
             log.warning("Nothing is captured until the store can be reached: %s", error)
             later = threading.Timer(STORE_RETRY_S, self._start_capture, (store_url, settings))
             later.daemon = True

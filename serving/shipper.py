@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 from infra import persons
-from infra.storage import open_store
+from infra.storage import Store, open_store
+from inkloop.errors import UserError
+from inkloop.files import written_whole
 from serving import metrics
 from serving.capture import Capture, CaptureSettings
 from serving.segments import waiting
@@ -23,10 +25,29 @@ log = logging.getLogger("inkloop.capture")
 
 
 def start(store_url: str, settings: CaptureSettings) -> "tuple[Capture, Shipper]":
-    """Capture for this store, and the shipper to it; close them in this order. Raises UserError without the store."""
+    """Capture for this store, and the shipper to it; close them in this order.
+
+    Raises UserError or OSError if the store is away and was never reached from here.
+    """
     store = open_store(store_url)
     folder = settings.folder_for(store)
-    return Capture(folder, settings, persons.secret(store)), Shipper(folder, store_url, settings)
+    return Capture(folder, settings, _secret(store, folder)), Shipper(folder, store_url, settings)
+
+
+def _secret(store: Store, folder: Path) -> bytes:
+    """The store's key of the pseudonyms; while the store is away, as it was when last seen from here."""
+    known = folder / "secret"
+    try:
+        secret = persons.secret(store)
+    except (UserError, OSError):
+        if known.is_file():
+            return known.read_bytes()
+        raise
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(known) as unfinished:
+        unfinished.touch(mode=0o600)
+        unfinished.write_bytes(secret)
+    return secret
 
 
 class Shipper:

@@ -16,7 +16,7 @@ from inkloop.errors import UserError
 from serving.capture import CaptureSettings
 from serving.records import encode, id_text
 from serving.segments import Segment, waiting
-from serving.shipper import Shipper
+from serving.shipper import Shipper, start
 from serving.shipping import ship, to_table
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -144,6 +144,22 @@ def test_while_the_store_is_away_segments_wait_and_go_once_it_is_back(test_digit
     assert len(waiting(folder)) == 1
     place.unlink()
     until(lambda: not waiting(folder))
+    shipper.close()
+    assert stored(open_store(str(place))).num_rows == 5
+
+
+def test_a_server_that_starts_while_the_store_is_away_captures_all_the_same(test_digits, folder, tmp_path):
+    place, settings = tmp_path / "store", CaptureSettings(folder=folder)
+    for part in start(str(place), settings):
+        part.close()  # so the store was seen once
+    here = place.rename(tmp_path / "away")
+    place.write_text("a file where the store should be")
+    capture, shipper = start(str(place), settings)
+    for record in answers(test_digits, 5):
+        capture.put(record)
+    capture.close()
+    place.unlink()
+    here.rename(place)
     shipper.close()
     assert stored(open_store(str(place))).num_rows == 5
 
