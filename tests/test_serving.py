@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from server import free_port, launch, wait_until_ready
 
+from inkloop import strokes
 from serving import openapi
 from serving.inputs import MAX_BODY_BYTES
 
@@ -327,3 +328,29 @@ def test_the_server_does_what_its_description_says(server, tmp_path):
     command = [tester, "--config-file", config, "run", f"{server.base_url}/openapi.json", *options]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert outcome.returncode == 0, outcome.stdout[-5000:]
+
+
+SEVEN = [[[10, 10, 0], [50, 10, 100], [90, 12, 200], [60, 60, 300], [40, 110, 400]]]
+
+
+@pytest.mark.parametrize("under_key", [True, False])
+def test_pen_strokes_get_the_answer_of_their_picture(server, recognizer, under_key):
+    answer = server.post(
+        "/predict/strokes", params={"attention": 1}, json={"strokes": SEVEN} if under_key else SEVEN
+    ).json()
+    drawn = strokes.render(SEVEN)
+    assert base64.b64decode(answer["picture"]) == drawn.tobytes()
+    assert answer["probabilities"] == pytest.approx(recognizer.probabilities(drawn[None])[0].tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[]", "[[]]", "7", "null", '"7"', "[7]", "[[7]]", "[[[7]]]", '[[["1", "2"]]]', "[[[true, 2]]]", "[[[1, 2, 3, 4]]]",
+     "[[[1e300, 0], [0, 0]]]", '{"points": []}', json.dumps([[[0, 0]] * 5_001])],
+)  # fmt: skip
+def test_strokes_that_are_none_are_refused_in_one_sentence(server, body):
+    expect_problem(server.post("/predict/strokes", content=body, headers={"content-type": "application/json"}), 422)
+
+
+def test_only_json_is_strokes(server):
+    expect_problem(server.post("/predict/strokes", content=b"[]", headers={"content-type": "text/plain"}), 415)
