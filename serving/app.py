@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -16,6 +16,7 @@ from inkloop.runtime import Recognizer
 from serving import metrics, openapi, problems
 from serving.capture import Capture
 from serving.keys import Keys
+from serving.pages import Page
 from serving.predict import feedback, json_response, predict, predict_batch, predict_strokes
 from serving.shadow import Challenge, Shadow
 
@@ -66,11 +67,6 @@ async def docs(_: Request) -> Response:
     return FileResponse(DOCS_PAGE)
 
 
-async def start_page(_: Request) -> Response:
-    """The way to the page that says what this is."""
-    return RedirectResponse("docs")
-
-
 async def on_disconnect(_: Request, error: Exception) -> Response:
     """Nobody is left to read this answer; the metrics count it as 499, as nginx does."""
     return Response(status_code=499)
@@ -78,6 +74,7 @@ async def on_disconnect(_: Request, error: Exception) -> Response:
 
 def create_app(swagger_ui: Path) -> Starlette:
     """The app; it is ready after `answer_with`. swagger_ui: the folder with Swagger UI's files."""
+    page = Page()
     routes = [
         Route("/predict", predict, methods=["POST"]),
         Route("/predict/batch", predict_batch, methods=["POST"]),
@@ -90,10 +87,10 @@ def create_app(swagger_ui: Path) -> Starlette:
         Route("/metrics", latest_metrics),
         Route("/openapi.json", description),
         Route("/docs", docs),
-        Route("/", start_page),
+        Route("/", page.start),
     ]
     app = Starlette(
-        routes=[*routes, Mount("/static", StaticFiles(directory=swagger_ui))],
+        routes=[*routes, Mount("/page", page), Mount("/static", StaticFiles(directory=swagger_ui))],
         middleware=[Middleware(metrics.Observed, paths=frozenset(route.path for route in routes))],
         exception_handlers={
             problems.Problem: problems.on_problem,

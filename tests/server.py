@@ -1,5 +1,6 @@
 """The server of the tests: the real Bento of a small trained model, on a port of this machine."""
 
+import io
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import time
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from infra import registry
 from infra.storage import open_store
@@ -70,3 +72,10 @@ def wait_until_ready(process: subprocess.Popen, client: httpx.Client) -> None:
             pass
         time.sleep(0.1)
     raise TimeoutError("the server was not ready within a minute")
+
+
+def encoded(image: np.ndarray, kind: str = "PNG") -> bytes:
+    """The picture as a file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, kind)
+    return file.getvalue()

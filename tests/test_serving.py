@@ -1,7 +1,6 @@
 """The endpoint: real digits in every form it takes, and everything it must refuse, on the real BentoML server."""
 
 import base64
-import io
 import json
 import os
 import pickle
@@ -17,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from server import free_port, launch, wait_until_ready
+from server import encoded, free_port, launch, wait_until_ready
 
 from inkloop import strokes
 from serving import openapi
@@ -25,12 +24,6 @@ from serving.inputs import MAX_BODY_BYTES
 
 BENTOML_ROUTES = ["/schema.json", "/docs.json", "/static_content/index.css"]
 ROUTES = [*openapi.DOCUMENT["paths"], "/", "/docs", "/openapi.json", *BENTOML_ROUTES]
-
-
-def encoded(image: np.ndarray, kind: str = "PNG") -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, kind)
-    return file.getvalue()
 
 
 def expect_problem(answer: httpx.Response, status: int) -> str:
