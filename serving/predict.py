@@ -1,6 +1,7 @@
 """The routes that read digits, and the one that takes corrections."""
 
 import base64
+from collections import Counter
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -112,10 +113,11 @@ async def _kept(request: Request, answers: Answers) -> dict[str, str]:
     """Count the answers, let the challenger see them, have them captured; returns what the response says of that."""
     state = request.app.state
     metrics.answers_by_model(answers.version).inc(len(answers.labels))
-    for label in answers.labels:
-        metrics.answers(label).inc()
-    for image, probabilities in zip(answers.images, answers.probabilities, strict=True):
-        state.shadow.compare(state.challenge, image, answers.version, probabilities)
+    for label, count in Counter(answers.labels).items():
+        metrics.answers(label).inc(count)
+    if state.challenge is not None:
+        for image, probabilities in zip(answers.images, answers.probabilities, strict=True):
+            state.shadow.compare(state.challenge, image, answers.version, probabilities)
     return await consent.capture_answers(state.capture, request.scope["headers"], *answers)
 
 
