@@ -95,8 +95,9 @@ class Store(Protocol):
 class FolderStore(Store):
     """A store in a folder of this machine."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
+    def __init__(self, root: Path, existing: bool = False) -> None:
+        """existing: write only to what is a store already."""
+        self.root, self._existing = root.absolute(), existing
         self._inside = self.root / ".store"  # unfinished files and the lock: on the same disk, outside every key
 
     def __str__(self) -> str:
@@ -143,6 +144,8 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        if self._existing and not self._inside.is_dir():
+            raise UserError(f"store {self.root}: it is not there. Is its disk mounted?")
         self._inside.mkdir(parents=True, exist_ok=True)
         with (self._inside / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -220,18 +223,18 @@ class S3Store(Store):
             ) from error
 
 
-def open_store(url: str, s3: Config | None = None) -> Store:
+def open_store(url: str, s3: Config | None = None, existing: bool = False) -> Store:
     """The store at a folder path, `file:///path` or `s3://bucket/prefix`. Raises UserError for any other URL.
 
-    s3: how long to wait for S3 and how often to try, such as IMPATIENT.
+    s3: how long to wait for S3 and how often, such as IMPATIENT. existing: never make a folder that is not there.
     """
     parts = urlsplit(url)
     if parts.scheme == "s3" and parts.netloc:
         return S3Store(parts.netloc, parts.path, s3)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
-        return FolderStore(Path(unquote(parts.path)))
+        return FolderStore(Path(unquote(parts.path)), existing)
     if url and "://" not in url:
-        return FolderStore(Path(url))
+        return FolderStore(Path(url), existing)
     raise UserError(f"store {url!r}: not a store. Give a folder, file:///folder or s3://bucket/prefix.")
 
 

@@ -29,7 +29,7 @@ def start(store_url: str, settings: CaptureSettings) -> "tuple[Capture, Shipper]
 
     Raises UserError or OSError if the store is away and was never reached from here.
     """
-    store = open_store(store_url)
+    store = open_store(store_url, existing=True)
     folder = settings.folder_for(store)
     return Capture(folder, settings, _secret(store, folder)), Shipper(folder, store_url, settings)
 

@@ -146,7 +146,7 @@ def main(folder: str, store_url: str, retention_days: str) -> int:
     """Ship once, then delete what is older than that many days (0: delete nothing); returns the exit code."""
     os.nice(10)  # answers go first
     try:
-        store = open_store(store_url)
+        store = open_store(store_url, existing=True)
         ship(Path(folder), store)
         if days := int(retention_days):
             expire(Path(folder), store, timedelta(days=days))

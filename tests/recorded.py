@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from infra import captured
+from infra import captured, registry
 from infra.storage import Store, open_store
 from inkloop.digits import Digits
 from serving.records import Record, encode, new_id
@@ -22,6 +22,13 @@ def store(request, tmp_path) -> Store:
     if request.param == "s3":
         return open_store(f"s3://{request.getfixturevalue('s3_bucket')}/some/prefix")
     return open_store(str(tmp_path / "store"))
+
+
+def made(place: Path) -> Store:
+    """The store in this folder, which is one from now on."""
+    store = open_store(str(place))
+    registry.store_id(store)
+    return store
 
 
 @pytest.fixture

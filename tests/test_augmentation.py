@@ -57,7 +57,7 @@ def test_with_all_parts_off_a_digit_stays_as_it_is(images, off):
         rotation_deg=st.floats(0, 180),
         scale=st.floats(0, 0.5),
         shear=st.floats(0, 1),
-        shift_px=st.floats(0, 30),
+        shift_px=st.floats(0, 14),
         elastic_px=st.floats(0, 10),
         noise=st.floats(0, 1),
         salt_and_pepper=st.floats(0, 1),

@@ -15,7 +15,7 @@ import full_speed
 import httpx
 import numpy as np
 import pytest
-from recorded import answers, stored
+from recorded import answers, made, stored
 from test_serving import free_port, launch, wait_until_ready
 
 from infra import captured, registry
@@ -289,7 +289,7 @@ def serve(model: Path, store_url: str, folder: Path) -> tuple[subprocess.Popen, 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_server_killed_under_load_loses_no_answer_it_called_captured(kills, model_directory, test_digits, tmp_path):
-    folder, store_url = tmp_path / "captured", str(tmp_path / "store")
+    folder, store_url = tmp_path / "captured", str(made(tmp_path / "store"))
     chance, acknowledged = random.Random(0), set()
     for _ in range(kills):
         server, port = serve(model_directory, store_url, folder)

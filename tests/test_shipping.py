@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
-from recorded import VERSION, answer, answers, label_of, stored, write_segment
+from recorded import VERSION, answer, answers, label_of, made, stored, write_segment
 
 from infra import captured
 from infra.storage import FolderStore, Store, open_store
@@ -137,12 +137,14 @@ def until(condition, timeout_s: float = 30) -> None:
 
 def test_while_the_store_is_away_segments_wait_and_go_once_it_is_back(test_digits, folder, tmp_path):
     place = tmp_path / "store"
-    place.write_text("a file where the store should be")
+    made(place)
+    away = place.rename(tmp_path / "away")
     write_segment(folder, answers(test_digits, 5))
     shipper = Shipper(folder, str(place), CaptureSettings(ship_interval_s=0.2))
     time.sleep(2)
     assert len(waiting(folder)) == 1
-    place.unlink()
+    assert not place.exists(), "what is shipped must not lie under the mount point of a disk that is away"
+    away.rename(place)
     until(lambda: not waiting(folder))
     shipper.close()
     assert stored(open_store(str(place))).num_rows == 5
@@ -150,22 +152,21 @@ def test_while_the_store_is_away_segments_wait_and_go_once_it_is_back(test_digit
 
 def test_a_server_that_starts_while_the_store_is_away_captures_all_the_same(test_digits, folder, tmp_path):
     place, settings = tmp_path / "store", CaptureSettings(folder=folder)
+    made(place)
     for part in start(str(place), settings):
         part.close()  # so the store was seen once
-    here = place.rename(tmp_path / "away")
-    place.write_text("a file where the store should be")
+    away = place.rename(tmp_path / "away")
     capture, shipper = start(str(place), settings)
     for record in answers(test_digits, 5):
         capture.put(record)
     capture.close()
-    place.unlink()
-    here.rename(place)
+    away.rename(place)
     shipper.close()
     assert stored(open_store(str(place))).num_rows == 5
 
 
 def test_an_orderly_stop_ships_what_is_left(test_digits, folder, tmp_path):
-    shipper = Shipper(folder, str(tmp_path / "store"), CaptureSettings(ship_interval_s=100))
+    shipper = Shipper(folder, str(made(tmp_path / "store")), CaptureSettings(ship_interval_s=100))
     write_segment(folder, answers(test_digits, 5))
     shipper.close()
     assert waiting(folder) == []
@@ -174,7 +175,7 @@ def test_an_orderly_stop_ships_what_is_left(test_digits, folder, tmp_path):
 
 @pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_shipper_killed_at_any_moment_leaves_each_record_once(kills, test_digits, folder, tmp_path):
-    store, records = open_store(str(tmp_path / "store")), []
+    store, records = made(tmp_path / "store"), []
     for kill in range(kills):
         for _ in range(4):
             records += (batch := answers(test_digits, 500))

@@ -42,6 +42,15 @@ def test_a_folder_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path, plac
         open_store(str(tmp_path / place)).put("champion", b"one")
 
 
+def test_where_a_store_must_be_there_none_is_made(tmp_path: Path):
+    place = str(tmp_path / "mount" / "store")
+    with pytest.raises(UserError, match=r"not there\. Is its disk mounted\?"):
+        open_store(place, existing=True).put("champion", b"one")
+    assert list(tmp_path.iterdir()) == []
+    open_store(place).put("champion", b"one")
+    open_store(place, existing=True).put("champion", b"two")
+
+
 def test_keys_are_listed_by_prefix_and_gone_when_deleted(store: Store):
     for key in ("a/1", "a/2", "ab/3", "b"):
         store.put(key, b"x")
