@@ -21,7 +21,8 @@ with warnings.catch_warnings():
     from great_expectations.expectations.row_conditions import Column
 
 MISSING = (
-    "missing: no digit has it; add some, or share out those there are by data.validation_share and data.test_share"
+    "missing: no digit has it; add some (100 a class are enough for all sides), or say in labels.csv, column split, "
+    "which side each digit is on"
 )
 # What a result keeps of each offending row: the column that names the file.
 RESULT_FORMAT = {"result_format": "COMPLETE", "unexpected_index_column_names": ["file"]}

@@ -233,7 +233,7 @@ def open_store(url: str, s3: Config | None = None, existing: bool = False) -> St
         return S3Store(parts.netloc, parts.path, s3)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return FolderStore(Path(unquote(parts.path)), existing)
-    if url and "://" not in url:
+    if url and not parts.scheme:
         return FolderStore(Path(url), existing)
     raise UserError(f"store {url!r}: not a store. Give a folder, file:///folder or s3://bucket/prefix.")
 

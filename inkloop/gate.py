@@ -104,7 +104,8 @@ def _verdict(
         return f"the first champion: reads {accuracy:.2%} of the test digits, within budget", True
     if challenger.digest == champion.digest:
         return "it is the champion already", False
-    compared = f"{accuracy:.2%} against the champion's {float(champion.right.mean()):.2%} (p = {p_value:.3f})"
+    chance = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    compared = f"{accuracy:.2%} against the champion's {float(champion.right.mean()):.2%} ({chance})"
     if worse:
         return f"worse on {', '.join(worse)}; {compared} in all", False
     if p_value >= settings.significance:

@@ -44,6 +44,9 @@ def run(
     from pipeline import profile as profiles
     from pipeline.code_digest import code_digests
 
+    for folder, option in ((artifacts, "--artifacts"), (data, "--data")):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{option} {folder}: not a folder. Name one, or one that is to be made.")
     console = Console()
     chosen = profiles.load(profile)
     arguments = graph.arguments_here(chosen, source, store, data)

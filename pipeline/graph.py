@@ -51,6 +51,7 @@ S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"
 
 def arguments_here(profile: Profile, source: str, store: str, data_dir: Path) -> dict[str, Any]:
     """What the graph is called with on this machine. Raises UserError if there is no such source or store."""
+    home = open_store(store)
     store = store if "://" in store else str(Path(store).absolute())
     return {
         **_configurations(profile),
@@ -58,7 +59,7 @@ def arguments_here(profile: Profile, source: str, store: str, data_dir: Path) ->
         "source_digest": sources.digest(source),
         "data_dir": str(data_dir.absolute()),
         "store": store,
-        "store_id": registry.store_id(open_store(store)),
+        "store_id": registry.store_id(home),
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 from PIL import Image
@@ -82,11 +83,11 @@ def show(summary: Summary, latest: Path, sample: Path, serve: str | None, consol
     wall = clock(summary.wall_s) if summary.wall_s >= 1 else "less than a second"
     took = f"{len(summary.steps)} steps in {wall}, {cached} of them from the cache"
     verdict = "[green]promoted[/]" if summary.gate.promoted else "[yellow]not promoted[/]"
-    here = os.path.relpath(latest)
+    here, picture = (shlex.quote(os.path.relpath(path)) for path in (latest, sample))
     ask = ""
     if serve is not None:
         ask = f"""  {serve:<36} # the champion answers on http://127.0.0.1:3000; then, to ask it:
-  curl -F image=@{os.path.relpath(sample)} http://127.0.0.1:3000/predict
+  curl -F image=@{picture} http://127.0.0.1:3000/predict
 """
     lines = f"""Profile {summary.profile}: {took}.
 Gate: {verdict}; {summary.gate.reason}.

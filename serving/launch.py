@@ -59,7 +59,7 @@ def _free_address(host: str, port: int) -> str:
     except OSError as error:
         why = error.strerror or str(error)
         raise UserError(
-            f"{host}:{port}: cannot serve there ({why}). Stop what is there, or give another port."
+            f"{host}:{port}: cannot serve there ({why}). Stop what is there, or give another port (PORT=...)."
         ) from error
     return str(address[0])
 

@@ -33,7 +33,7 @@ def judged(challenger: Candidate, champion: Candidate | None = CHAMPION, **figur
 @pytest.mark.parametrize(
     ("challenger", "champion", "figures", "promoted", "reason"),
     [
-        (BETTER, CHAMPION, {}, True, "better: 99.50% against the champion's 98.00% (p = 0.000), worse on no slice"),
+        (BETTER, CHAMPION, {}, True, "better: 99.50% against the champion's 98.00% (p < 0.001), worse on no slice"),
         (BETTER, CHAMPION, {"size_bytes": 100_001}, False, "too large: 100.0 KB, the limit is 100 KB"),
         (BETTER, CHAMPION, {"latency_ms": 0.31}, False, "too slow: 0.310 ms an image, the limit is 0.3 ms"),
         (BETTER, None, {}, True, "the first champion: reads 99.50% of the test digits, within budget"),

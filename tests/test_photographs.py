@@ -35,6 +35,8 @@ def framed(picture):
 
 def likeness(one, other) -> float:
     """Correlation of two frames, up to 1; that rounding may move a center of mass by a pixel does not count."""
+    if not (one.any() and other.any()):
+        return 0.0  # no digit was found in one of them
     shifted = [np.roll(other, (down, across), (0, 1)) for down in (-1, 0, 1) for across in (-1, 0, 1)]
     return max(float(np.corrcoef(one.ravel(), each.ravel())[0, 1]) for each in shifted)
 

@@ -13,6 +13,7 @@ from infra import captured
 from infra.storage import FolderStore, Store, open_store
 from inkloop import digits
 from inkloop.errors import UserError
+from serving import shipping
 from serving.capture import CaptureSettings
 from serving.records import encode, id_text
 from serving.segments import Segment, waiting
@@ -101,12 +102,15 @@ def test_a_segment_that_is_still_written_is_left_alone(test_digits, folder, stor
     assert stored(store).num_rows == 5
 
 
-def test_a_damaged_segment_is_shipped_as_far_as_it_can_be_read_reported_and_kept(test_digits, folder, store, caplog):
+def test_a_damaged_segment_is_shipped_as_far_as_it_can_be_read_reported_and_kept(
+    test_digits, folder, store, caplog, monkeypatch
+):
     records = answers(test_digits, 10)
     path = write_segment(folder, records)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+    monkeypatch.setattr(shipping.log, "disabled", False)  # libraries that set up logging disable what is there already
     ship(folder, store)
     assert stored(store).num_rows == 9
     assert "damaged in 1 places" in caplog.text
