@@ -172,7 +172,7 @@ async def _uploaded(headers: Headers, body: bytes) -> bytes:
 
     try:
         # The body is in memory already, so a part of it need not go through a file.
-        parser = MultiPartParser(headers, stream(), max_files=1, max_fields=8)  # type: ignore[arg-type]
+        parser = MultiPartParser(headers, stream(), max_files=1)  # type: ignore[arg-type]
         parser.spool_max_size = MAX_BODY_BYTES
         form = await parser.parse()
     except MultiPartException as error:
