@@ -65,10 +65,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     options = parser.parse_args()
     images = idx.read(record.ROOT / "data" / "mnist" / "t10k-images-idx3-ubyte")
-    raw, as_json = servers.raw("/predict"), servers.as_json("/predict")
+    raw, as_json, as_png = servers.raw("/predict"), servers.as_json("/predict"), servers.as_png("/predict")
     ours = [
         servers.inkloop("Inkloop, JSON", options.store, as_json, capture=True),
         servers.inkloop("Inkloop, raw pixels", options.store, raw, capture=True),
+        servers.inkloop("Inkloop, PNG", options.store, as_png, capture=True),
         servers.inkloop("Inkloop, raw pixels, no capture", options.store, raw, capture=False),
     ]
     compared = [*ours, *servers.rivals()]

@@ -1,6 +1,7 @@
 """The servers that are compared, each started with the same model on a port of this machine."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.load import Connection, Request
 from benchmarks.record import ROOT
@@ -41,6 +43,17 @@ class Server:
 def raw(path: str) -> Callable[[Images], Request]:
     """Pixels as they lie in memory."""
     return lambda images: Request.post(path, "application/octet-stream", images.tobytes())
+
+
+def as_png(path: str) -> Callable[[Images], Request]:
+    """A PNG file of the one digit."""
+
+    def request(images: Images) -> Request:
+        file = io.BytesIO()
+        Image.fromarray(images[0]).save(file, "PNG")
+        return Request.post(path, "image/png", file.getvalue())
+
+    return request
 
 
 def as_json(path: str) -> Callable[[Images], Request]:
