@@ -25,7 +25,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
             check_size(image.width, image.height, max_pixels)
             if min(image.size) >= 2 * ENOUGH:
                 image.draft("L", (ENOUGH, ENOUGH))
-            return grey(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # else it copies what need not be turned, too
+            return grey(image)
     except UserError:
         raise
     except UnidentifiedImageError:
@@ -46,8 +47,11 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 def grey(image: Image.Image) -> NDArray[np.uint8]:
     """Luma of a decoded picture, uint8 (height, width)."""
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scale
-        return (np.asarray(image, np.int32) >> 8).clip(0, 255).astype(np.uint8)
+        return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        # In grey, since compositing in color would take three pictures of four bytes a pixel at once.
+        image = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+        paper = Image.new("L", image.size, "white")
+        paper.paste(image.convert("L"), mask=image.getchannel("A"))
+        image = paper
     return np.array(image.convert("L"), np.uint8)
