@@ -16,7 +16,8 @@ from serving.limits import LimitSettings
 class LimitedProtocol(HttpToolsProtocol):
     """Hands each request to our app, whatever app the server was given, so that none of that one's routes is reached.
 
-    Refuses, and hangs up on, a client that dribbles its request or sends headers without end.
+    Refuses, and hangs up on, a client that dribbles its request or sends headers without end; cuts off one that does
+    not take its answer.
     """
 
     limits: LimitSettings
@@ -31,7 +32,30 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._awaited_since: float | None = self.loop.time()  # None: nothing is awaited of the client
         self._head_bytes: int | None = 0  # so far; None: the headers are complete
+        self._untaken_since: float | None = None  # None: the network's buffers hold all that the client has yet to take
         self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._next_look.cancel()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A client that has said all it wants to say is answered all the same, and then hung up on."""
+        is_owed = self.cycle is not None and not self.cycle.response_complete and self._awaited_since is None
+        if is_owed:
+            self.cycle.keep_alive = False
+        return is_owed
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().pause_writing()
+        self._untaken_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        self._untaken_since = None
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -66,15 +90,20 @@ class LimitedProtocol(HttpToolsProtocol):
         return False  # there are no web sockets here, and the server's own app must not be asked for them
 
     def _look(self) -> None:
-        """Hang up if the client is over its time; else look again when it may be."""
-        if self.transport.is_closing():
-            return
-        now, allowed_s = self.loop.time(), self.limits.request_s
-        due = allowed_s if self._awaited_since is None else self._awaited_since + allowed_s - now
-        if due > 0:
-            self.loop.call_later(due, self._look)
+        """Hang up if the client is over its time to ask, cut it off if it is over that to listen; look again."""
+        now, limits = self.loop.time(), self.limits
+        if self.transport.is_closing() and self._untaken_since is None:
+            self._untaken_since = now  # it closes once what is left was taken
+        if self._untaken_since is not None:
+            due = self._untaken_since + limits.answer_s - now
+            if due <= 0:
+                self.transport.abort()
         else:
-            self._hang_up(HTTPStatus.REQUEST_TIMEOUT, f"The request did not arrive within {allowed_s:g} seconds.")
+            due = (now if self._awaited_since is None else self._awaited_since) + limits.request_s - now
+            if due <= 0:
+                detail = f"The request did not arrive within {limits.request_s:g} seconds."
+                self._hang_up(HTTPStatus.REQUEST_TIMEOUT, detail)
+        self._next_look = self.loop.call_later(min(due, limits.request_s) if due > 0 else limits.answer_s, self._look)
 
     def _hang_up(self, status: HTTPStatus, detail: str) -> None:
         if self.transport.is_closing():

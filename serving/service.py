@@ -1,5 +1,7 @@
 """The BentoML service: the app's routes, and the model that answers on them."""
 
+import contextlib
+import ctypes
 import logging
 import os
 import resource
@@ -15,7 +17,7 @@ from serving import champion, shipper
 from serving.app import answer_with, capture_with, create_app
 from serving.capture import VARIABLE_PREFIX, Capture, CaptureSettings
 from serving.keys import Keys
-from serving.limits import PREFIX, LimitSettings, RateLimited
+from serving.limits import PREFIX, Bounded, LimitSettings, RateLimited
 from serving.protocol import answer_directly
 from serving.shipper import Shipper
 
@@ -23,6 +25,7 @@ STORE_VARIABLE = "INKLOOP_STORE"  # URL of the store whose champion answers
 BUNDLED_MODEL = Path(__file__).parent.parent / "model"  # in a Bento, the model it was built with
 CHECKOUT_STORE = Path(__file__).parent.parent / "store"
 STORE_RETRY_S = 5.0
+M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 log = logging.getLogger("inkloop.serving")
 
@@ -32,7 +35,8 @@ with as_file(files("bentoml._internal.server") / "static_content") as swagger_ui
 
 limits = LimitSettings.from_environment(PREFIX)
 # BentoML packages, starts and stops the service; none of its routes answers, none of its middleware costs anything.
-answer_directly(RateLimited(app, limits) if limits.requests_per_s else app, limits)
+bounded = Bounded(app, limits)
+answer_directly(RateLimited(bounded, limits) if limits.requests_per_s else bounded, limits)
 
 
 @bentoml.service(
@@ -52,6 +56,7 @@ class Inkloop:
         # Swaps of models, and disagreements; BentoML's own level is WARNING.
         logging.getLogger("inkloop").setLevel(logging.INFO)
         _allow_many_connections()
+        _give_memory_back()
         settings, store_url = CaptureSettings.from_environment(VARIABLE_PREFIX), store_to_watch()
         answer_with(app, load_recognizer(store_url))
         self.capturing: tuple[Capture, Shipper] | None = None
@@ -95,3 +100,9 @@ def _allow_many_connections() -> None:
     """Raise this process's limit of open files, which is often 1,024, as far as it may."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _give_memory_back() -> None:
+    """Return what a large picture took once it is answered; glibc, left alone, comes to keep blocks up to 32 MiB."""
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**20)
