@@ -109,6 +109,11 @@ def test_only_json_is_a_correction(client):
     assert client.post("/feedback", content=b"{", headers={"content-type": "application/json"}).status_code == 422
 
 
+def test_a_page_under_another_name_cannot_correct_though_it_asks_from_here(client):
+    """As a browser here would, tricked by DNS rebinding."""
+    assert client.post("/feedback", json=GOOD, headers={"host": "evil.example:3000"}).status_code == 401
+
+
 def test_once_there_are_keys_a_correction_needs_one_even_from_here(client, store):
     key = api_keys.add(store, "ada")
     time.sleep(5.5)

@@ -25,8 +25,9 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path)
 
 
-def request_from(host: str, authorization: str | None = None) -> Request:
-    headers = [(b"authorization", authorization.encode())] if authorization is not None else []
+def request_from(host: str, authorization: str | None = None, asks_for: str = "127.0.0.1:3000") -> Request:
+    headers = [(b"host", asks_for.encode())]
+    headers += [(b"authorization", authorization.encode())] if authorization is not None else []
     return Request({"type": "http", "client": (host, 1), "headers": headers})
 
 
@@ -74,6 +75,18 @@ async def test_where_there_are_no_keys_only_this_machine_may_change_something(st
     assert await Keys(None).owner(request_from("::1")) == "local"
     with pytest.raises(Problem):
         await Keys(str(store.root)).owner(request_from("203.0.113.7"))
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST:3000", "127.0.0.1", "[::1]:3000"])
+async def test_this_machine_is_asked_for_by_a_name_of_its_own(name: str):
+    assert await Keys(None).owner(request_from("127.0.0.1", asks_for=name)) == "local"
+
+
+@pytest.mark.parametrize("name", ["evil.example:3000", "127.0.0.1.evil.example", "localhost.evil.example", "[::1", ""])
+async def test_a_web_page_whose_name_was_made_to_lead_here_changes_nothing(name: str):
+    with pytest.raises(Problem) as refused:
+        await Keys(None).owner(request_from("127.0.0.1", asks_for=name))
+    assert refused.value.status == 401
 
 
 async def test_a_removed_key_soon_holds_no_longer(store: FolderStore, monkeypatch: pytest.MonkeyPatch):
