@@ -76,7 +76,10 @@ class Store(Protocol):
 
         Raises Missing if it was never wholly uploaded, UserError if a file differs from the manifest.
         """
-        sums: dict[str, str] = json.loads(self.get(f"{prefix}/{MANIFEST}"))
+        try:
+            sums: dict[str, str] = json.loads(self.get(f"{prefix}/{MANIFEST}"))
+        except ValueError:
+            raise UserError(f"{prefix}/{MANIFEST}: not readable as JSON. Upload {prefix} again.") from None
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
             unfinished = Path(scratch) / folder.name

@@ -60,6 +60,7 @@ class Capture:
         self._hurry = threading.Event()  # someone waits for what is in the queue
         self._stopping = threading.Event()
         self._segment: Segment | None = None
+        self._failing = False
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
@@ -130,12 +131,17 @@ class Capture:
         except (
             Exception
         ) as error:  # whatever it is, the next batch may fare better, and the thread must be there for it
-            log.error("%d records are not captured: %s", len(batch), error)
+            if not self._failing:  # twenty times a second otherwise, onto a disk that may be full
+                log.error("Records are not captured until further notice, at first %d: %s", len(batch), error)
+            self._failing = True
             self._drop(batch, "disk" if isinstance(error, OSError) else "error")
             if self._segment is not None:
                 self._segment.abandon()
                 self._segment = None
             return
+        if self._failing:
+            log.info("Records are captured again.")
+        self._failing = False
         metrics.CAPTURED.inc(len(batch))
         _settle(batch, durable=True)
 

@@ -20,10 +20,10 @@ LAST_PORT = 65_535
 
 
 def serve(store_url: str, host: str = "127.0.0.1", port: int = 3000) -> int:
-    """Serve the store's champion until interrupted or terminated; returns the exit code, 0 if it was asked to end.
+    """Serve the store's champion until interrupted or terminated; returns the exit code, which is 0.
 
-    store_url: a folder or `s3://bucket/prefix`. Raises UserError if there is no champion yet, if it is not trusted or
-    if the port cannot be had.
+    store_url: a folder or `s3://bucket/prefix`. Raises UserError if there is no champion yet, if it is not trusted, if
+    the port cannot be had or if the server ends by itself.
     """
     if not 1 <= port <= LAST_PORT:
         raise UserError(f"port {port}: there is no such port. Give one from 1 to {LAST_PORT}.")
@@ -76,4 +76,7 @@ def _run_until_stopped(command: list[str], environment: dict[str, str], folder: 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
         code = server.wait()
-    return 0 if asked else code
+    if not asked:
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        raise UserError(f"The server ended by itself, {how}; what it said last is above. Start it again.")
+    return 0
