@@ -28,7 +28,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw key forget test test-slow bench-pipeline bench-serve check format golden lock clean
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve check audit format golden lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,10 +74,13 @@ forget: $(READY) ## remove what one person wrote or labeled from all that was ca
 	@$(RUN) -m pipeline forget "$(PERSON)" $(if $(STORE),--store "$(STORE)")
 
 test: $(READY) ## run the tests, but for those that take minutes
-	@$(RUN) -m pytest -m "not slow"
+	@$(RUN) -m pytest -m "not slow and not faults"
 
 test-slow: $(READY) ## run the tests that take minutes
 	@$(RUN) -m pytest -m slow --timeout=1800
+
+test-faults: $(READY) ## run the tests in which clients attack, disks fill up and processes are killed (ten minutes)
+	@$(RUN) -m pytest -m faults --timeout=1800
 
 bench-pipeline: $(READY) ## time the profile from nothing over three seeds (half an hour); keeps benchmarks/results/pipeline.json
 	@$(RUN) -m benchmarks.pipeline --profile "$(PROFILE)"

