@@ -94,6 +94,9 @@ check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
+audit: $(READY) ## ask OSV for known vulnerabilities of the locked packages (exit code 3: it could not be asked)
+	@$(RUN) .ci/audit.py
+
 format: $(READY) ## format the code and mend what the linter can mend
 	@.venv/bin/ruff check --fix-only
 	@.venv/bin/ruff format
