@@ -198,6 +198,7 @@ REFUSALS: Json = {
     "415": _problem("The content type is none of those accepted"),
     "422": _problem("There is no readable digit in the body: not a picture, blank, of a wrong size, out of range"),
     "429": _problem("Too many requests from this address, where the server limits them"),
+    "503": _problem("Other clients' bodies take all the memory there is for them; come again in a second"),
 }
 PREDICT: Json = {
     "summary": "Read one digit",

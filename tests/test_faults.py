@@ -420,13 +420,17 @@ def test_a_full_disk_costs_records_which_are_counted_and_never_an_answer(
     with serving(store, **ours) as served, Bystander(served, recognizer, test_digits.images[:100], 0.002) as someone:
         wait_until(lambda: served.metric(lost) > 200, 60)
         digit = test_digits.images[0].tobytes()
-        assert served.client.post("/predict", content=digit, headers=waits).headers["inkloop-captured"] == "no"
+
+        def is_kept() -> bool:
+            answer = served.client.post("/predict", content=digit, headers=waits)
+            return answer.headers["inkloop-captured"] == "yes"
+
+        assert not is_kept()
         label = {"prediction_id": someone.ids[0], "label": 7}
         assert served.client.post("/feedback", json=label).status_code == 507
         for segment in sorted(small_disk.rglob("*.segment"))[:1]:
             segment.unlink()
-        back_s = wait_until(lambda: served.client.post("/predict", content=digit, headers=waits)
-                            .headers["inkloop-captured"] == "yes", 10)  # fmt: skip
+        back_s = wait_until(is_kept, 10)
         assert served.client.post("/feedback", json=label).status_code == 200
         captured_and_lost = served.metric("inkloop_captured_total"), served.metric(lost)
     someone.was_served_well()
@@ -449,14 +453,15 @@ def test_while_the_store_is_down_for_a_minute_answers_go_on_and_no_record_is_los
         registry.promote(store, registry.publish(store, model_directory), DECISION, expected=None)
         served = running.enter_context(serving(store, **ours))
         with Bystander(served, recognizer, test_digits.images[:100]) as someone:
-            assert served.client.post("/feedback", json=label_of(someone, served)).status_code == 200
+            wait_until(lambda: bool(someone.ids), 10)
+            corrected = [correct(served, someone)]
             time.sleep(5)
             s3_server.close()
             answered = len(someone.ids)
             labels_took = []
             for _ in range(60):
                 began = time.monotonic()
-                assert served.client.post("/feedback", json=label_of(someone, served)).status_code == 200
+                corrected.append(correct(served, someone))
                 labels_took.append(time.monotonic() - began)
                 time.sleep(max(0.0, 1 - labels_took[-1]))
             meanwhile = len(someone.ids) - answered
@@ -464,21 +469,23 @@ def test_while_the_store_is_down_for_a_minute_answers_go_on_and_no_record_is_los
             time.sleep(2)
         someone.was_served_well()
         # It tries again after 1 s, 2 s, 4 s and so on, the last time up to a minute after the store came back.
-        arrived_s = wait_until(lambda: set(stored_ids(store)) >= set(someone.ids), 150)
-        ids = stored_ids(store)
-        assert len(ids) == len(set(ids)), "a record is there twice"
+        arrived_s = wait_until(lambda: set(stored_ids(store, captured.ANSWERS)) >= set(someone.ids), 150)
+        assert sorted(stored_ids(store, captured.ANSWERS)) == sorted(someone.ids)
+        wait_until(lambda: sorted(stored_ids(store, captured.LABELS)) == sorted(corrected), 30)
     print(f"{meanwhile} answers while it was down, all there after {arrived_s:.0f} s; "
           f"a correction took at most {max(labels_took):.1f} s; {someone}")  # fmt: skip
 
 
-def label_of(someone: Bystander, served: Served) -> dict:
-    wait_until(lambda: bool(someone.ids), 10)
-    return {"prediction_id": someone.ids[-1], "label": 7}
+def correct(served: Served, someone: Bystander) -> str:
+    """Say what the latest answer should have been; returns its id."""
+    told = {"prediction_id": someone.ids[-1], "label": 7}
+    assert served.client.post("/feedback", json=told).status_code == 200
+    return told["prediction_id"]
 
 
-def stored_ids(store: Store) -> list[str]:
-    """Of all answers in the store, as often as they lie there."""
-    tables = [captured.from_parquet(store.get(key)) for key in captured.keys(store, captured.ANSWERS)]
+def stored_ids(store: Store, kind: str) -> list[str]:
+    """Of all answers, or labels, in the store, as often as they lie there."""
+    tables = [captured.from_parquet(store.get(key)) for key in captured.keys(store, kind)]
     return [each for table in tables for each in table.column("prediction_id").to_pylist()]
 
 
