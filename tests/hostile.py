@@ -101,6 +101,9 @@ def malicious(page: Grey) -> dict[str, bytes]:
     jpeg[size_at : size_at + 4] = b"\0\0\0\0"
     return {
         "text that grows to 200 MiB": with_chunks(good, chunk(b"zTXt", b"a\0\0" + bomb)),
+        "text that grows to 3 MiB in a small picture": with_chunks(
+            saved(grey.resize((28, 28))), chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(3 * 2**20), 9))
+        ),
         "the same as Unicode": with_chunks(good, chunk(b"iTXt", b"a\0\1\0\0\0" + bomb)),
         "a color profile that does": with_chunks(good, chunk(b"iCCP", b"a\0\0" + bomb)),
         "pixels that do": png(page.shape, 8, 0, np.zeros((200, 2**20), np.uint8)),
