@@ -37,7 +37,7 @@ class Connection:
             return False
         if b" 200 " not in head[:20]:
             raise RuntimeError(f"the server answered {self._heard[:500]!r}")
-        if len(body) < _length(head):
+        if not _is_whole(head, body):
             return False
         self._heard = b""
         return True
@@ -83,8 +83,10 @@ def all_at_once(port: int, request: Request, connections: int, seconds: float) -
     return answered / (now - counting_since)
 
 
-def _length(head: bytes) -> int:
-    for line in head.split(b"\r\n"):
-        if line[:15].lower() == b"content-length:":
-            return int(line[15:])
-    raise RuntimeError(f"an answer without a length: {head!r}")
+def _is_whole(head: bytes, body: bytes) -> bool:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return len(body) >= int(line[15:])
+        if line.startswith(b"transfer-encoding: chunked"):
+            return body.endswith(b"0\r\n\r\n")
+    raise RuntimeError(f"an answer that does not say how long it is: {head!r}")

@@ -10,7 +10,7 @@ from ray import serve
 from starlette.requests import Request
 
 
-@serve.deployment(ray_actor_options={"num_cpus": 1})
+@serve.deployment(ray_actor_options={"num_cpus": 1}, max_ongoing_requests=100)  # 5 by default: 64 clients starve
 class Reader:
     """Reads digits."""
 
