@@ -24,16 +24,7 @@ class Forgotten(Settings):
 
 def secret(store: Store) -> bytes:
     """The key of the pseudonyms, made at first use; who deletes it makes all persons unknown for good."""
-    try:
-        return store.get(SECRET)
-    except Missing:
-        pass
-    made = secrets.token_bytes(32)
-    try:
-        store.put(SECRET, made, if_none_match=True)
-    except Conflict:
-        return store.get(SECRET)
-    return made
+    return store.get_or_put(SECRET, secrets.token_bytes(32))
 
 
 def pseudonym(key: bytes, person: str) -> bytes:

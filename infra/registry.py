@@ -177,16 +177,7 @@ def version_of(digest: str) -> str:
 
 def store_id(store: Store) -> str:
     """The store's own random name, made at first use: a store that was wiped is another store."""
-    try:
-        return store.get(STORE_ID).decode()
-    except Missing:
-        pass
-    made = secrets.token_hex(8)
-    try:
-        store.put(STORE_ID, made.encode(), if_none_match=True)
-    except Conflict:
-        return store.get(STORE_ID).decode()
-    return made
+    return store.get_or_put(STORE_ID, secrets.token_hex(8).encode()).decode()
 
 
 def _pointer(store: Store) -> tuple[Champion | None, str | None]:

@@ -58,6 +58,18 @@ class Store(Protocol):
         """The bytes under the key. Raises Missing."""
         return self.get_with_etag(key)[0]
 
+    def get_or_put(self, key: str, content: bytes) -> bytes:
+        """The bytes under the key; where there are none, these are put there, unless another process comes first."""
+        try:
+            return self.get(key)
+        except Missing:
+            pass
+        try:
+            self.put(key, content, if_none_match=True)
+        except Conflict:
+            return self.get(key)
+        return content
+
     def exists(self, key: str) -> bool:
         """Whether the store holds the key."""
         return key in self.list(key)

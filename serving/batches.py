@@ -2,14 +2,13 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inkloop.runtime import Recognizer
-from serving.inputs import FRAME, PIXELS, media_type, parsed, pixels_of, unusable
+from serving.inputs import FRAME, PIXELS, media_type, parsed, pixels_of, unsupported, unusable
 from serving.problems import Problem
 
 Images = NDArray[np.uint8]
@@ -27,11 +26,7 @@ def read_images(content_type: str, body: bytes) -> Images:
         case "application/json":
             return _from_json(body)
         case other:
-            raise Problem(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                f"The content type {other or '(none)'!r} is not accepted here; send application/octet-stream or "
-                "application/json.",
-            )
+            raise unsupported(other, "accepted here; send application/octet-stream or application/json")
 
 
 async def probabilities(recognizer: Recognizer, images: Images) -> NDArray[np.float32]:

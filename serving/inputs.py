@@ -47,11 +47,8 @@ async def read_image(request: Request) -> Image:
         case "multipart/form-data":
             image = await _framed(await _uploaded(request.headers, await read_body(request)))
         case other:
-            raise Problem(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                f"The content type {other or '(none)'!r} is not accepted; send image/png, image/jpeg, "
-                "multipart/form-data, application/json or application/octet-stream.",
-            )
+            types = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
+            raise unsupported(other, f"accepted; send {types}")
     if int(image.max()) - int(image.min()) < framing.MIN_CONTRAST:
         raise unusable("The picture is blank: all its pixels are nearly the same; send a picture of one digit.")
     return image
@@ -200,6 +197,12 @@ def _too_large() -> Problem:
 
 def _explained(error: UserError) -> Problem:
     return unusable(f"{str(error)[0].upper()}{str(error)[1:]}")
+
+
+def unsupported(sent: str, wanted: str) -> Problem:
+    """The refusal of a media type. wanted: what it is not, and what is, as in `accepted here; send image/png`."""
+    detail = f"The content type {sent or '(none)'!r} is not {wanted}."
+    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
 def unusable(detail: str) -> Problem:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from inkloop.runtime import Recognizer
 from serving import batches, consent, metrics
 from serving.feedback import Feedback
-from serving.inputs import from_strokes, media_type, read_body, read_image, unusable
+from serving.inputs import from_strokes, media_type, read_body, read_image, unsupported, unusable
 from serving.problems import Problem
 from serving.records import id_from, id_text, new_id
 from serving.shadow import chosen
@@ -124,10 +124,7 @@ async def _kept(request: Request, answers: Answers) -> dict[str, str]:
 def _expect_json(request: Request) -> None:
     sent = media_type(request.headers.get("content-type", ""))
     if sent != "application/json":
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"The content type {sent or '(none)'!r} is not accepted here; send application/json.",
-        )
+        raise unsupported(sent, "accepted here; send application/json")
 
 
 def _first(error: ValidationError) -> str:

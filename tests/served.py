@@ -37,7 +37,6 @@ uvicorn.run(service.app, port=int(sys.argv[1]), log_level="warning")
 @pytest.fixture(scope="session")
 def other_model_directory(train_digits, validation_digits, tmp_path_factory) -> Path:
     """Another INT8 model, of one epoch, that misreads most real digits; not to be written to."""
-    torch.set_num_threads(1)
     torch.manual_seed(1)
     net = Net(ModelSettings(readings=(Reading(kind="rows"),), hidden_size=16, attention_size=8, fc_size=24))
     fit(net, train_digits, validation_digits, TrainingSettings(epochs=1, learning_rate=1e-2), None, seed=1)
