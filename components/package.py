@@ -1,12 +1,13 @@
 """Package the INT8 student as a Bento, publish it and, if the gate said so, make it champion."""
 
-from kfp.dsl import Artifact, Input, Markdown, Model, Output
+from kfp.dsl import Artifact, Dataset, Input, Markdown, Model, Output
 
 from components.component import component
 
 
 @component
 def package(
+    validated: Input[Dataset],
     int8: Input[Model],
     report: Input[Artifact],
     decision: Input[Artifact],
@@ -16,22 +17,24 @@ def package(
     store: str,
     store_id: str,
 ) -> None:
-    """Write the model card, build the Bento, upload the model; swap the champion if it was promoted."""
+    """Write the card, build the Bento, upload the model and its reference; swap the champion if it was promoted."""
     from pathlib import Path
 
-    from infra import registry, signing
+    from infra import reference, registry, signing
     from infra.bento import build
     from infra.storage import open_store
-    from inkloop import artifacts
+    from inkloop import artifacts, digits
     from inkloop.card import PackagingSettings, model_card
     from inkloop.evaluation import Report
     from inkloop.gate import Decision
+    from inkloop.runtime import Recognizer
 
     settings = PackagingSettings.model_validate(config)
     decided = Decision.model_validate_json(Path(decision.path).read_text())
     figures = Report.model_validate_json(Path(report.path).read_text())
     model, home = Path(int8.path), open_store(store)
     info, digest = artifacts.info(model), registry.publish(home, model)
+    reference.publish(home, Recognizer(model), digits.read_table(Path(validated.path)))
     version = registry.version_of(digest)
     text = model_card(info, version, figures, decided, settings)
     Path(card.path).write_text(text)

@@ -143,7 +143,14 @@ def build(code: Mapping[str, str] | None = None) -> BaseComponent:
         home = {"store": store, "store_id": store_id}
         report = judged.outputs["report"]
         decided = decide(validated=validated, int8=int8, report=report, config=gate, **home)
-        packed = package(int8=int8, report=report, decision=decided.outputs["decision"], config=packaging, **home)
+        packed = package(
+            validated=validated,
+            int8=int8,
+            report=report,
+            decision=decided.outputs["decision"],
+            config=packaging,
+            **home,
+        )
 
         tasks = (read, checked, fixed, tuned, trained, distilled, cut, rounded, judged, decided, packed)
         for (name, title), task in zip(TITLES.items(), tasks, strict=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bentoml
 import pytest
-from kfp.dsl import Artifact, Markdown, Model
+from kfp.dsl import Artifact, Dataset, Markdown, Model
 
 from components.package import package
 from infra import registry
@@ -35,7 +35,7 @@ def store(tmp_path) -> Store:
 
 
 @pytest.fixture
-def packed(model_directory, store, tmp_path):
+def packed(model_directory, few_digits, store, tmp_path):
     """Runs the step with a decision of the gate; returns the folder of its outputs."""
 
     def run(promoted: bool, champion: str | None = None) -> Path:
@@ -54,6 +54,7 @@ def packed(model_directory, store, tmp_path):
         (folder / "decision").write_text(decision.model_dump_json())
         (folder / "report").write_text(REPORT.model_dump_json())
         package.python_func(
+            validated=Dataset(uri=str(few_digits)),
             int8=Model(uri=str(model_directory)),
             report=Artifact(uri=str(folder / "report")),
             decision=Artifact(uri=str(folder / "decision")),

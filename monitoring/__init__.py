@@ -1,0 +1,1 @@
+"""Watching production: the drift detector, Evidently's reports, alerts, and what starts a retraining."""
