@@ -15,12 +15,19 @@ def distill(
     metrics: Output[Metrics],
     config: dict,
     seed: int,
+    store: str,
+    warm_start: str,
 ) -> None:
-    """Teach the small student with the teacher's soft answers (Hinton 2015)."""
+    """Teach the small student with the teacher's soft answers (Hinton 2015).
+
+    warm_start: digest of a published model that is taught on; empty: a student from nothing.
+    """
     import tempfile
     from pathlib import Path
 
+    from infra import warm_start as published
     from infra.ray_train import Job, fit_on_ray
+    from infra.storage import open_store
     from inkloop import checkpoint, digits
     from inkloop.augmentation import AugmentationSettings
     from inkloop.distillation import DistillationSettings, lessons_of
@@ -29,11 +36,13 @@ def distill(
     settings = DistillationSettings.model_validate(config)
     augmentation = AugmentationSettings.model_validate_json(Path(recipe.path).read_text())
     source = Path(validated.path)
+    initial = published.student(open_store(store), warm_start) if warm_start else None
+    shape = initial.settings if initial else settings.model
     train = digits.read(source, "train")
     lessons = lessons_of(checkpoint.load(Path(teacher.path)), train, settings.teaching)
     with tempfile.TemporaryDirectory() as storage:
         model, state = fit_on_ray(
-            Job(settings.model, settings.training, augmentation, seed, lessons),
+            Job(shape, settings.training, augmentation, seed, lessons, initial.state_dict() if initial else None),
             train,
             digits.read(source, "validation"),
             Path(storage),

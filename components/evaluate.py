@@ -28,11 +28,12 @@ def evaluate(
     from inkloop.runtime import Recognizer
 
     settings = EvaluationSettings.model_validate(config)
-    test = digits.read(Path(validated.path), "test")
+    test = digits.read(Path(validated.path), "test", from_production=False)
+    production = digits.read(Path(validated.path), "test", from_production=True)
     deformed_test = digits.read(Path(deformed.path), "test")
     artifacts = {"teacher": teacher, "student": student, "pruned": pruned, "int8": int8}
     models = {name: Recognizer(Path(artifact.path)) for name, artifact in artifacts.items()}
-    measured = {name: measure(model, test, deformed_test, settings) for name, model in models.items()}
+    measured = {name: measure(model, test, deformed_test, production, settings) for name, model in models.items()}
     answered = answers(models["int8"], test)
     counts = confusion_matrix(test.labels, answered).tolist()
     result = Report.model_validate({"models": measured, "confusion": counts})
@@ -41,5 +42,7 @@ def evaluate(
     confusion.log_confusion_matrix([str(label) for label in range(10)], counts)
     for name, figures in measured.items():
         metrics.log_metric(f"{name}_test_accuracy", figures.test_accuracy)
+        if figures.production_accuracy is not None:
+            metrics.log_metric(f"{name}_production_accuracy", figures.production_accuracy)
         metrics.log_metric(f"{name}_size_bytes", figures.size_bytes)
         metrics.log_metric(f"{name}_latency_p50_us", figures.latency_p50_us)

@@ -16,9 +16,11 @@ def gate(
     store: str,
     store_id: str,
 ) -> None:
-    """Compare challenger and champion on the same test digits, slice by slice, within budget; record why."""
+    """Compare both on the test digits and on production's newest labeled, slice by slice, within budget; say why."""
     import tempfile
     from pathlib import Path
+
+    import numpy as np
 
     from infra import registry
     from infra.storage import open_store
@@ -28,23 +30,36 @@ def gate(
     from inkloop.runtime import Recognizer
     from inkloop.slices import slices_of
 
-    test = digits.read(Path(validated.path), "test")
-    model = Recognizer(Path(int8.path))
-    champion, home = None, open_store(store)
-    current = registry.champion(home)
-    barred = current.bars(model.digest) if current else None
-    challenger = Candidate(model.digest, answers(model, test) == test.labels, barred)
+    source, model, home = Path(validated.path), Recognizer(Path(int8.path)), open_store(store)
+    test = digits.read(source, "test", from_production=False)
+    production = digits.read(source, "test", from_production=True)
+
+    def candidate(model: Recognizer, barred: str | None = None) -> Candidate:
+        right, newest = (
+            answers(model, each) == each.labels if len(each) else np.zeros(0, bool) for each in (test, production)
+        )
+        return Candidate(model.digest, right, newest, barred)
+
+    champion, current = None, registry.champion(home)
     if current is not None:
         with tempfile.TemporaryDirectory() as folder:
             registry.fetch(home, current.digest, Path(folder) / "champion")
-            incumbent = Recognizer(Path(folder) / "champion")
-        champion = Candidate(current.digest, answers(incumbent, test) == test.labels)
+            champion = candidate(Recognizer(Path(folder) / "champion"))
     figures = Report.model_validate_json(Path(report.path).read_text()).models["int8"]
-    settings = GateSettings.model_validate(config)
-    latency_ms = figures.latency_p50_us / 1000
-    decided = decide(challenger, champion, slices_of(test), figures.size_bytes, latency_ms, settings)
+    decided = decide(
+        candidate(model, current.bars(model.digest) if current else None),
+        champion,
+        slices_of(test),
+        figures.size_bytes,
+        figures.latency_p50_us / 1000,
+        GateSettings.model_validate(config),
+        slices_of(production) if len(production) else None,
+    )
     Path(decision.path).write_text(decided.model_dump_json(indent=2))
     metrics.log_metric("promoted", int(decided.promoted))
     metrics.log_metric("challenger_accuracy", decided.challenger_accuracy)
-    if decided.champion_accuracy is not None:
-        metrics.log_metric("champion_accuracy", decided.champion_accuracy)
+    for name, compared in (("", decided.test), ("_on_production", decided.production)):
+        if compared is not None:
+            metrics.log_metric(f"champion_accuracy{name}", compared.champion_accuracy)
+    if decided.production is not None:
+        metrics.log_metric("challenger_accuracy_on_production", decided.production.challenger_accuracy)

@@ -13,14 +13,18 @@ def ingest(
     source_digest: str,
     data_dir: str,
     config: dict,
+    store: str,
+    production: str,
 ) -> None:
     """Fetch MNIST by name, checked by checksum, or read a folder of pictures or IDX files; write the table.
 
     source_digest: of the source's bytes (`inkloop.sources.digest`); when it changes, the step runs again.
+    production: a version of production's digits in the store (`infra.datasets`), which join those of the source.
     """
     from pathlib import Path
 
-    from infra import dvc
+    from infra import datasets, dvc
+    from infra.storage import open_store
     from inkloop import digits as table_of_digits
     from inkloop import download, mnist, sources
 
@@ -33,6 +37,9 @@ def ingest(
             print(f"fetched {mnist.NAME} from {download.fetch(folder)}")
         dvc.record(Path(data_dir))
     table, rejected = sources.read(source, Path(data_dir), settings)
+    if production:
+        table = sources.with_production(table, datasets.read(open_store(store), production))
+        digits.metadata["production"] = production
     table_of_digits.write(table, Path(digits.path))
     table_of_digits.write_rejected(rejected, Path(digits.path))
     digits.metadata["source_digest"] = source_digest

@@ -8,6 +8,7 @@ from components.component import component
 @component
 def package(
     validated: Input[Dataset],
+    teacher: Input[Model],
     int8: Input[Model],
     report: Input[Artifact],
     decision: Input[Artifact],
@@ -34,6 +35,7 @@ def package(
     figures = Report.model_validate_json(Path(report.path).read_text())
     model, home = Path(int8.path), open_store(store)
     info, digest = artifacts.info(model), registry.publish(home, model)
+    registry.publish(home, Path(teacher.path))  # for a retraining to start from
     reference.publish(home, Recognizer(model), digits.read_table(Path(validated.path)))
     version = registry.version_of(digest)
     text = model_card(info, version, figures, decided, settings)

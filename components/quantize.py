@@ -38,6 +38,7 @@ def quantize(
         seed,
         TrainingLog(Path(logs.path), validation).write,
     )
+    lineage = lineage_of(source, seed, pruned=Path(pruned.path), teacher=Path(teacher.path))
     figures = {"validation_accuracy": state.best_accuracy}
-    checkpoint.save(model, Path(int8.path), "int8", figures, lineage_of(source, seed, pruned=Path(pruned.path)))
+    checkpoint.save(model, Path(int8.path), "int8", figures, lineage)
     metrics.log_metric("validation_accuracy", state.best_accuracy)

@@ -15,12 +15,19 @@ def train(
     metrics: Output[Metrics],
     config: dict,
     seed: int,
+    store: str,
+    warm_start: str,
 ) -> None:
-    """Train the teacher data-parallel with the settings that tuning found; keep what was best on validation."""
+    """Train the teacher data-parallel with the settings that tuning found; keep what was best on validation.
+
+    warm_start: digest of a published model whose teacher is trained on; empty: from nothing.
+    """
     import tempfile
     from pathlib import Path
 
+    from infra import warm_start as published
     from infra.ray_train import Job, fit_on_ray
+    from infra.storage import open_store
     from inkloop import checkpoint, digits
     from inkloop.augmentation import AugmentationSettings
     from inkloop.lineage import lineage_of
@@ -31,9 +38,11 @@ def train(
     training = TrainingSettings.model_validate_json(Path(best.path).read_text())
     augmentation = AugmentationSettings.model_validate_json(Path(recipe.path).read_text())
     source = Path(validated.path)
+    initial = published.teacher(open_store(store), warm_start) if warm_start else None
+    shape = initial.settings if initial else settings.model
     with tempfile.TemporaryDirectory() as storage:
         model, state = fit_on_ray(
-            Job(settings.model, training, augmentation, seed),
+            Job(shape, training, augmentation, seed, initial=initial.state_dict() if initial else None),
             digits.read(source, "train"),
             digits.read(source, "validation"),
             Path(storage),

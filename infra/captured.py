@@ -36,6 +36,9 @@ LABEL_SCHEMA = pa.schema(
     ]
 )
 SCHEMAS = {ANSWERS: SCHEMA, LABELS: LABEL_SCHEMA}
+# Shares of the writers (of the pictures, where the writer is not known) whose digits validate, and test: more than of
+# other sources, for the gate and the monitor live on them.
+VALIDATION_SHARE = TEST_SHARE = 0.2
 _HOUR = "date=%Y-%m-%d/hour=%H"
 
 
@@ -75,14 +78,14 @@ def tables(store: Store, start: datetime, end: datetime) -> Iterator[pa.Table]:
     labels = latest_labels(store, start)
     seen = pa.array([], pa.string())
     for key in keys(store, ANSWERS, start, end):
-        table = _get(store, key)
+        table = get(store, key)
         if table is None:
             continue
         when = table.column("seen_at")
         fresh = pc.invert(pc.is_in(table.column("prediction_id"), value_set=seen))
         table = _once(table.filter(pc.and_(fresh, pc.and_(pc.greater_equal(when, start), pc.less(when, end)))))
         seen = pa.concat_arrays([seen, table.column("prediction_id").combine_chunks()])
-        yield _labeled(table, labels)
+        yield with_labels(table, labels)
 
 
 def read(store: Store, start: datetime, end: datetime) -> pa.Table:
@@ -92,16 +95,28 @@ def read(store: Store, start: datetime, end: datetime) -> pa.Table:
 
 def latest_labels(store: Store, since: datetime) -> pa.Table:
     """The latest label of each prediction labeled since then, of `LABEL_SCHEMA`."""
-    found = (_get(store, key) for key in keys(store, LABELS, since))
-    table = pa.concat_tables([LABEL_SCHEMA.empty_table(), *(each for each in found if each is not None)])
-    return _once(table.sort_by([("seen_at", "descending")]))
+    found = (get(store, key) for key in keys(store, LABELS, since))
+    return latest_of([each for each in found if each is not None])
 
 
-def _get(store: Store, key: str) -> pa.Table | None:
+def latest_of(tables: list[pa.Table]) -> pa.Table:
+    """The latest label of each prediction among tables of `LABEL_SCHEMA`."""
+    return _once(pa.concat_tables([LABEL_SCHEMA.empty_table(), *tables]).sort_by([("seen_at", "descending")]))
+
+
+def get(store: Store, key: str) -> pa.Table | None:
+    """The rows under a key, None if they expired or were forgotten since it was listed."""
     try:
         return from_parquet(store.get(key))
-    except Missing:  # expired or forgotten since it was listed
+    except Missing:
         return None
+
+
+def with_labels(table: pa.Table, labels: pa.Table) -> pa.Table:
+    """The answers with their labels out of those of `latest_labels`; null where there is none."""
+    place = pc.index_in(table.column("prediction_id"), value_set=labels.column("prediction_id"))
+    at = SCHEMA.get_field_index("label")
+    return table.set_column(at, SCHEMA.field(at), pc.take(labels.column("label"), place)).cast(SCHEMA)
 
 
 def _once(table: pa.Table) -> pa.Table:
@@ -109,9 +124,3 @@ def _once(table: pa.Table) -> pa.Table:
     rows = table.select(["prediction_id"]).append_column("row", pa.array(range(table.num_rows), pa.int64()))
     first = rows.group_by("prediction_id").aggregate([("row", "min")]).column("row_min")
     return table.take(first.sort())
-
-
-def _labeled(table: pa.Table, labels: pa.Table) -> pa.Table:
-    place = pc.index_in(table.column("prediction_id"), value_set=labels.column("prediction_id"))
-    at = SCHEMA.get_field_index("label")
-    return table.set_column(at, SCHEMA.field(at), pc.take(labels.column("label"), place)).cast(SCHEMA)

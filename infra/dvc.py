@@ -23,6 +23,16 @@ def record(data_dir: Path) -> bool:
     return _is_cached(data_dir) or _dvc(data_dir.parent, "commit", f"{data_dir.name}.dvc")
 
 
+def new_version(data_dir: Path) -> str | None:
+    """Pin what is in `data/` now, and push it if there is a remote. Returns the version's hash, None without DVC."""
+    root, pin = data_dir.parent, f"{data_dir.name}.dvc"
+    if not _is_pinned(data_dir) or not _dvc(root, "commit", "--force", pin):
+        return None
+    if _has_remote(root):
+        _dvc(root, "push", pin)
+    return _pinned(data_dir)
+
+
 def _is_pinned(data_dir: Path) -> bool:
     return (data_dir.parent / f"{data_dir.name}.dvc").is_file() and (data_dir.parent / ".dvc" / "config").is_file()
 
@@ -34,8 +44,13 @@ def _has_remote(root: Path) -> bool:
 
 
 def _is_cached(data_dir: Path) -> bool:
-    pinned: str = yaml.safe_load((data_dir.parent / f"{data_dir.name}.dvc").read_text())["outs"][0]["md5"]
+    pinned = _pinned(data_dir)
     return (data_dir.parent / ".dvc" / "cache" / "files" / "md5" / pinned[:2] / pinned[2:]).is_file()
+
+
+def _pinned(data_dir: Path) -> str:
+    content: str = yaml.safe_load((data_dir.parent / f"{data_dir.name}.dvc").read_text())["outs"][0]["md5"]
+    return content
 
 
 def _dvc(root: Path, *arguments: str) -> bool:

@@ -12,6 +12,7 @@ import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, prepare_model
+from torch import Tensor
 
 from infra.ray_session import ray_session
 from inkloop.augmentation import AugmentationSettings
@@ -35,6 +36,7 @@ class Job:
     augmentation: AugmentationSettings | None
     seed: int
     lessons: Lessons | None = None  # a teacher's, beside the labels
+    initial: dict[str, Tensor] | None = None  # weights to go on from; None = random ones
 
 
 def save_state(state: TrainingState, folder: Path) -> None:
@@ -62,6 +64,8 @@ def _worker(config: dict[str, Any]) -> None:
     train, validation = (_digits(config[split]) for split in ("train", "validation"))
     torch.manual_seed(job.seed)
     model = Recognizer(job.model)
+    if job.initial is not None:
+        model.load_state_dict(job.initial)
     parallel = prepare_model(model, parallel_strategy="ddp" if workers > 1 else None)
     state = None
     with tempfile.TemporaryDirectory() as scratch:

@@ -21,8 +21,8 @@ def _deform_all(originals: Digits, settings: AugmentationSettings, seed: int) ->
 
 
 def deform_split(source: Path, target: Path, split: Split, settings: AugmentationSettings, seed: int) -> None:
-    """Write the split of the table at `source`, every digit deformed, as a table at `target`."""
-    originals = digits.read(source, split)
+    """Write the split of the table at `source`, every digit but production's deformed, as a table at `target`."""
+    originals = digits.read(source, split, from_production=False)  # a set that stays the same from run to run
     images = torch.cat(_deform_all(originals, settings, seed)).numpy()
     count, height, width = images.shape
     table = pa.table(

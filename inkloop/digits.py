@@ -170,14 +170,17 @@ def images_of(table: pa.Table) -> Iterator[NDArray[np.uint8]]:
         yield np.frombuffer(image, np.uint8).reshape(height, width)
 
 
-def read(folder: Path, split: Split | None = None) -> Digits:
+def read(folder: Path, split: Split | None = None, from_production: bool | None = None) -> Digits:
     """The labeled and unlabeled digits of one split (all, if None), which must be of one size; see `Digits`.
 
+    from_production: only those that a server saw, or only the others; None = both.
     Raises UserError if the pictures differ in size.
     """
     table = read_table(folder)
     if split is not None:
         table = table.filter(pc.equal(table.column("split"), split))
+    if from_production is not None:
+        table = table.filter(pc.equal(pc.is_valid(table.column("seen_at")), from_production))
     sizes = set(zip(table.column("height").to_pylist(), table.column("width").to_pylist(), strict=True))
     if len(sizes) > 1:
         raise UserError(f"{folder}: pictures of {len(sizes)} sizes, where one is needed. Ingest them with framing on.")

@@ -27,7 +27,8 @@ class EvaluationSettings(Settings):
 class ModelReport(Settings):
     """What one model was measured at. Accuracies in 0..1, latencies of one image on one thread."""
 
-    test_accuracy: float
+    test_accuracy: float  # on the fixed test digits
+    production_accuracy: float | None = None  # on the labeled test digits that production sent, where there are any
     deformed_accuracy: float
     parameters: int
     size_bytes: int
@@ -82,19 +83,26 @@ def latency_us(model: Recognizer, digits: Digits, calls: int) -> NDArray[np.floa
     return durations[WARMUP_CALLS:]
 
 
-def measure(model: Recognizer, test: Digits, deformed: Digits, settings: EvaluationSettings) -> ModelReport:
-    """Measure one model on the test digits and on their deformed copies."""
+def measure(
+    model: Recognizer, test: Digits, deformed: Digits, production: Digits, settings: EvaluationSettings
+) -> ModelReport:
+    """Measure one model on the test digits, on their deformed copies, and on what production sent, if it sent any."""
     right = answers(model, test) == test.labels
     took_us = latency_us(model, test, settings.latency_calls)
     return ModelReport(
         test_accuracy=float(right.mean()),
-        deformed_accuracy=float((answers(model, deformed) == deformed.labels).mean()),
+        production_accuracy=_accuracy(model, production) if len(production) else None,
+        deformed_accuracy=_accuracy(model, deformed),
         parameters=model.info.parameters,
         size_bytes=model.info.size_bytes,
         latency_p50_us=float(np.percentile(took_us, 50)),
         latency_p99_us=float(np.percentile(took_us, 99)),
         slices={name: float(right[mask].mean()) for name, mask in slices_of(test).items()},
     )
+
+
+def _accuracy(model: Recognizer, digits: Digits) -> float:
+    return float((answers(model, digits) == digits.labels).mean())
 
 
 def mcnemar(challenger_right: NDArray[np.bool_], champion_right: NDArray[np.bool_]) -> float:

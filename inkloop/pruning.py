@@ -11,7 +11,7 @@ from inkloop.digits import Digits
 from inkloop.distillation import TeachingSettings, lessons_of, taught_loss
 from inkloop.model import Answer, Reader, Recognizer, readers_of
 from inkloop.settings import Settings, ShareBelowOne
-from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingState, fit
+from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingState, accuracy, fit
 
 
 class PruningSettings(Settings):
@@ -92,8 +92,11 @@ def prune(
 ) -> tuple[Recognizer, TrainingState]:
     """Push units to nothing, cut them, recover. The student itself is changed by the first of these.
 
-    Returns the smaller model with its best weights on the validation digits, and how its recovery went.
+    Returns the smaller model with its best weights on the validation digits, and how its recovery went. With nothing to
+    cut (a share of 0) it is the student as it is.
     """
+    if settings.share == 0:
+        return student, TrainingState(best_accuracy=accuracy(student, validation))
     taught = taught_loss(lessons_of(teacher, train, settings.teaching))
     sparse = sparsifying_loss(student, taught, settings.lasso)
     first, second = settings.sparsifying, settings.recovering

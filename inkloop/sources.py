@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import PositiveInt, model_validator
 
@@ -82,6 +83,12 @@ def read(source: str, data_dir: Path, settings: IngestSettings) -> tuple[pa.Tabl
         samples = _framed(samples, rejected)
     table = _limited(_assemble(list(samples), name, settings), settings)
     return table, [Rejected(f"{name}/{each.file}", each.reason) for each in rejected]
+
+
+def with_production(table: pa.Table, production: pa.Table) -> pa.Table:
+    """The table with production's digits below; a picture that is in the table already does not come in again."""
+    new = pc.invert(pc.is_in(production.column("id"), value_set=table.column("id").combine_chunks()))
+    return pa.concat_tables([table, production.filter(new)])
 
 
 def _existing(source: str) -> Path:

@@ -4,7 +4,7 @@ import shlex
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -37,44 +37,16 @@ def run(
 ) -> None:
     """Run the whole pipeline on this machine."""
     from infra import registry
-    from infra.ray_head import RayHead
     from infra.storage import open_store
-    from inkloop import mnist
-    from pipeline import graph, local, summary, verdict
-    from pipeline import profile as profiles
-    from pipeline.code_digest import code_digests
+    from pipeline import summary
+    from pipeline.run import run as run_here
 
-    for folder, option in ((artifacts, "--artifacts"), (data, "--data")):
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{option} {folder}: not a folder. Name one, or one that is to be made.")
     console = Console()
-    chosen = profiles.load(profile)
-    arguments = graph.arguments_here(chosen, source, store, data)
-    code = code_digests(graph.CODE, graph.ROOMS)
-    pipeline, name = graph.build(code), Path(profile).stem
-    expected_s = {str(step): seconds for step, seconds in chosen.expected_s.items()}
-
-    def stands(step: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> bool:
-        # Who edits the code while a step runs must not find its result under the code of before.
-        return code_digests(graph.CODE, graph.ROOMS)[step] == code[step] and verdict.stands(step, inputs, outputs)
-
-    head, steps = RayHead(), list(graph.TITLES)
-    up_to_ray = steps[: steps.index(graph.ON_RAY[-1]) + 1]
-
-    def before(step: str, scratch: Path) -> None:
-        if step in up_to_ray:
-            head.start(scratch / "ray")
-        if step in graph.ON_RAY:
-            head.wait()
-
     try:
-        timed_as = name if source == mnist.NAME else f"{name}, {arguments['source']}"
-        finished = local.run(pipeline, arguments, artifacts, console, timed_as, expected_s, stands, before)
+        finished, came_to = run_here(profile, source, store, artifacts, data, console)
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from the last finished step.", file=sys.stderr)
         raise typer.Exit(130) from None
-    came_to = summary.summarize(finished, name)
-    summary.write(came_to, artifacts / "latest" / "summary.json")
     sample = artifacts / "digit.png"  # not in `latest`: it is there still when a later run failed
     summary.draw_sample(finished, sample)
     serving = "make serve" if store == str(DEFAULT_STORE) else f"make serve STORE={shlex.quote(store)}"

@@ -49,8 +49,13 @@ S3_SECRET = "inkloop-s3"  # of Kubernetes; its keys become these variables of th
 S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 
 
-def arguments_here(profile: Profile, source: str, store: str, data_dir: Path) -> dict[str, Any]:
-    """What the graph is called with on this machine. Raises UserError if there is no such source or store."""
+def arguments_here(
+    profile: Profile, source: str, store: str, data_dir: Path, production: str = "", warm_start: str = ""
+) -> dict[str, Any]:
+    """What the graph is called with on this machine. Raises UserError if there is no such source or store.
+
+    production: a version of production's digits in the store; warm_start: the digest of a published model to train on.
+    """
     home = open_store(store)
     store = store if "://" in store else str(Path(store).absolute())
     return {
@@ -60,11 +65,18 @@ def arguments_here(profile: Profile, source: str, store: str, data_dir: Path) ->
         "data_dir": str(data_dir.absolute()),
         "store": store,
         "store_id": registry.store_id(home),
+        "production": production,
+        "warm_start": warm_start,
     }
 
 
-def arguments_on_cluster(profile: Profile, source: str, store: str) -> dict[str, Any]:
-    """What the graph is called with on a cluster, which sees no folder of this machine: UserError if one is given."""
+def arguments_on_cluster(
+    profile: Profile, source: str, store: str, production: str = "", warm_start: str = ""
+) -> dict[str, Any]:
+    """What the graph is called with on a cluster, which sees no folder of this machine: UserError if one is given.
+
+    For the last two see `arguments_here`.
+    """
     if source != mnist.NAME:
         raise UserError(f"SOURCE {source}: a cluster does not see it. Give a data set by name: {mnist.NAME}.")
     if not store:
@@ -77,6 +89,8 @@ def arguments_on_cluster(profile: Profile, source: str, store: str) -> dict[str,
         "source_digest": sources.digest(source),
         "data_dir": "/tmp/inkloop-data",
         "store": store,
+        "production": production,
+        "warm_start": warm_start,
         **profile.cluster.model_dump(),
     }
 
@@ -116,18 +130,30 @@ def build(code: Mapping[str, str] | None = None) -> BaseComponent:
         seed: int,
         store: str,
         store_id: str = "",
+        production: str = "",
+        warm_start: str = "",
         cpu: str = "2",
         memory: str = "4Gi",
     ) -> None:
-        read = ingest(source=source, source_digest=source_digest, data_dir=data_dir, config=data)
+        read = ingest(
+            source=source,
+            source_digest=source_digest,
+            data_dir=data_dir,
+            config=data,
+            store=store,
+            production=production,
+        )
         checked = validate(digits=read.outputs["digits"], config=validation)
         validated = checked.outputs["validated"]
         fixed = augment(validated=validated, config=augmentation, seed=seed)
         recipe = fixed.outputs["recipe"]
         tuned = tune(validated=validated, recipe=recipe, config=tuning, teacher=teacher, seed=seed)
-        trained = train(validated=validated, recipe=recipe, best=tuned.outputs["best"], config=teacher, seed=seed)
+        start = {"store": store, "warm_start": warm_start}
+        trained = train(
+            validated=validated, recipe=recipe, best=tuned.outputs["best"], config=teacher, seed=seed, **start
+        )
         lessons = {"validated": validated, "recipe": recipe, "teacher": trained.outputs["teacher"], "seed": seed}
-        distilled = distill(**lessons, config=student)
+        distilled = distill(**lessons, config=student, **start)
         cut = prune(**lessons, student=distilled.outputs["student"], config=pruning)
         rounded = quantize(**lessons, pruned=cut.outputs["pruned"], config=quantization)
         int8 = rounded.outputs["int8"]
@@ -145,6 +171,7 @@ def build(code: Mapping[str, str] | None = None) -> BaseComponent:
         decided = decide(validated=validated, int8=int8, report=report, config=gate, **home)
         packed = package(
             validated=validated,
+            teacher=trained.outputs["teacher"],
             int8=int8,
             report=report,
             decision=decided.outputs["decision"],

@@ -19,7 +19,6 @@ from infra.persons import Forgotten
 from infra.storage import Store, open_store
 from inkloop.digits import digit_id, split_of
 from inkloop.errors import UserError
-from inkloop.sources import IngestSettings
 from serving import segments
 from serving.records import Record, decode, id_text
 
@@ -103,7 +102,6 @@ def _label_row(record: Record) -> dict[str, object]:
 def _answer_row(record: Record) -> dict[str, object]:
     assert record.image is not None and record.probabilities is not None
     digit, writer = digit_id(record.image), record.person.hex() or None
-    shares = IngestSettings()
     return {
         "id": digit,
         "image": record.image.tobytes(),
@@ -112,7 +110,7 @@ def _answer_row(record: Record) -> dict[str, object]:
         "source": record.source,
         "writer": writer,
         "seen_at": record.seen_at,
-        "split": split_of(writer or digit, shares.validation_share, shares.test_share),
+        "split": split_of(writer or digit, captured.VALIDATION_SHARE, captured.TEST_SHARE),
         "prediction_id": id_text(record.prediction_id),
         "answer": record.label,
         "probabilities": record.probabilities.tolist(),

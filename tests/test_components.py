@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 from kfp import dsl
 
 from components.augment import augment
@@ -16,9 +19,10 @@ from components.prune import prune
 from components.quantize import quantize
 from components.train import train
 from components.tune import tune
-from infra import registry
+from infra import registry, warm_start
 from infra.storage import open_store
-from inkloop import artifacts, digits
+from inkloop import artifacts, checkpoint, digits
+from inkloop.errors import UserError
 from inkloop.evaluation import Report
 from inkloop.gate import Decision
 from inkloop.training import TrainingSettings
@@ -97,6 +101,8 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
             **out(dsl.Metrics, "train", "metrics"),
             config=TEACHER,
             seed=SEED,
+            store="",
+            warm_start="",
         )
         distill.python_func(
             **take(**taught),
@@ -105,6 +111,8 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
             **out(dsl.Metrics, "distill", "metrics"),
             config=CONFIGS["distill"],
             seed=SEED,
+            store="",
+            warm_start="",
         )
     prune.python_func(
         **take(**taught, student="distill.student"),
@@ -134,10 +142,12 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
     return chain
 
 
-def decide(chain: Chain, step: str, store: str | None = None, **changes: float) -> Decision:
+def decide(
+    chain: Chain, step: str, store: str | None = None, validated: str = "validated", **changes: float
+) -> Decision:
     """Run the gate on what the chain has made, against the champion in the chain's store or another."""
     gate.python_func(
-        **chain.take(validated="validated", int8="quantize.int8", report="evaluate.report"),
+        **chain.take(validated=validated, int8="quantize.int8", report="evaluate.report"),
         **chain.out(dsl.Artifact, step, "decision"),
         **chain.out(dsl.Metrics, step, "metrics"),
         config=CONFIGS["gate"] | changes,
@@ -172,7 +182,7 @@ def test_a_model_knows_where_it_comes_from(chain):
         "train.teacher": {},
         "distill.student": {"teacher": "train.teacher"},
         "prune.pruned": {"student": "distill.student"},
-        "quantize.int8": {"pruned": "prune.pruned"},
+        "quantize.int8": {"pruned": "prune.pruned", "teacher": "train.teacher"},
     }
     for name, came_from in parents.items():
         lineage = artifacts.info(chain.path(name)).lineage
@@ -251,3 +261,70 @@ def test_the_gate_keeps_to_the_budget(chain):
     decision = decide(chain, "strict", size_limit_kb=1.0)
     assert not decision.promoted
     assert decision.reason.startswith("too large")
+
+
+def test_a_retraining_goes_on_from_the_champion_and_its_teacher(chain, ray_head, monkeypatch, tmp_path):
+    """With steps of no length the models that come out are those that went in."""
+    monkeypatch.setenv("RAY_ADDRESS", ray_head[1])
+    home = open_store(str(tmp_path / "store"))
+    registry.publish(home, chain.path("train.teacher"))
+    champion = registry.publish(home, chain.path("quantize.int8"))
+    still = {"epochs": 1.0, "batch_size": 600.0, "learning_rate": 1e-12}
+    best = tmp_path / "best"
+    best.write_text(TrainingSettings.model_validate(still).model_dump_json())
+    chain.known["still.best"] = dsl.Artifact(uri=str(best))
+    start = {"store": str(home), "warm_start": champion, "seed": SEED}
+    train.python_func(
+        **chain.take(validated="validated", recipe="augment.recipe", best="still.best"),
+        **chain.out(dsl.Model, "retrain", "teacher"),
+        **chain.out(dsl.Artifact, "retrain", "logs"),
+        **chain.out(dsl.Metrics, "retrain", "metrics"),
+        config={"workers": 1.0},
+        **start,
+    )
+    distill.python_func(
+        **chain.take(validated="validated", recipe="augment.recipe", teacher="retrain.teacher"),
+        **chain.out(dsl.Model, "teach again", "student"),
+        **chain.out(dsl.Artifact, "teach again", "logs"),
+        **chain.out(dsl.Metrics, "teach again", "metrics"),
+        config={"training": still, "workers": 1.0},
+        **start,
+    )
+    for name, origin in (("retrain.teacher", "train.teacher"), ("teach again.student", "quantize.int8")):
+        again, before = (checkpoint.load(chain.path(each)).state_dict() for each in (name, origin))
+        assert all(torch.allclose(again[key], before[key], atol=1e-6) for key in before)
+
+
+def test_a_champion_published_without_its_teacher_cannot_be_retrained_from(model_directory, tmp_path):
+    home = open_store(str(tmp_path / "store"))
+    with pytest.raises(UserError, match=r"published without its teacher\. Run the whole pipeline once more"):
+        warm_start.teacher(home, registry.publish(home, model_directory))
+
+
+def test_production_is_judged_beside_the_fixed_test_digits(chain, mnist, other_model_directory, tmp_path):
+    sent = digits.to_table(mnist["train"].images[1000:1080], mnist["train"].labels[1000:1080], "production", "test")
+    at = sent.schema.get_field_index("seen_at")
+    when = pa.array([datetime(2026, 11, 25, tzinfo=UTC)] * 80, sent.schema.field(at).type)
+    sent = sent.set_column(at, sent.schema.field(at), when)
+    digits.write(pa.concat_tables([digits.read_table(chain.path("validated")), sent]), tmp_path / "both")
+    chain.known["both"] = dsl.Dataset(uri=str(tmp_path / "both"))
+    home = open_store(str(tmp_path / "store"))
+    registry.promote(home, registry.publish(home, other_model_directory), {}, expected=None)
+
+    decision = decide(chain, "with production", store=str(home), validated="both")
+
+    assert (decision.test.digits, decision.production.digits) == (300, 80)
+    report = Report.model_validate_json(chain.path("evaluate.report").read_text())
+    assert decision.challenger_accuracy == pytest.approx(report.models["int8"].test_accuracy)
+    evaluate.python_func(
+        **chain.take(validated="both", deformed="augment.deformed", teacher="train.teacher"),
+        **chain.take(student="distill.student", pruned="prune.pruned", int8="quantize.int8"),
+        **chain.out(dsl.Artifact, "both evaluated", "report"),
+        **chain.out(dsl.Metrics, "both evaluated", "metrics"),
+        **chain.out(dsl.ClassificationMetrics, "both evaluated", "confusion"),
+        **chain.out(dsl.HTML, "both evaluated", "table"),
+        config=CONFIGS["evaluate"],
+    )
+    again = Report.model_validate_json(chain.path("both evaluated.report").read_text()).models["int8"]
+    assert again.test_accuracy == pytest.approx(report.models["int8"].test_accuracy)
+    assert again.production_accuracy == pytest.approx(decision.production.challenger_accuracy)

@@ -28,7 +28,8 @@ def recognizer(model_directory) -> Recognizer:
 
 @pytest.fixture(scope="module")
 def measured(recognizer, test_digits):
-    return measure(recognizer, test_digits, test_digits.take(slice(0, 100)), EvaluationSettings(latency_calls=100))
+    some, none = test_digits.take(slice(0, 100)), test_digits.take(slice(0, 0))
+    return measure(recognizer, test_digits, some, none, EvaluationSettings(latency_calls=100))
 
 
 def right(gained: int, lost: int, both: int = 50) -> tuple[np.ndarray, np.ndarray]:

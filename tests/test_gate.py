@@ -42,7 +42,7 @@ def judged(challenger: Candidate, champion: Candidate | None = CHAMPION, **figur
         (model("new", range(0, 100)), None, {}, True, "the first champion: reads 90.00%"),
         (CHAMPION, CHAMPION, {}, False, "it is the champion already"),
         (model("new", range(0, 17)), CHAMPION, {}, False, "not better for certain: 98.30% against"),
-        (model("new", range(0, 40)), CHAMPION, {}, False, "worse on first half; 96.00% against"),
+        (model("new", range(0, 40)), CHAMPION, {}, False, "worse on first half, the test digits; 96.00% against"),
         (model("new", range(500, 512)), CHAMPION, {}, False, "worse on second half; 98.80% against"),
         (model("twin", range(0, 20)), CHAMPION, {}, False, "not better for certain: 98.00% against"),
     ],
@@ -53,7 +53,7 @@ def test_decisions(challenger, champion, figures, promoted, reason):
 
 
 def test_a_model_that_was_rolled_back_is_refused_however_good_it_is():
-    barred = Candidate(BETTER.digest, BETTER.right, "was rolled back on 2026-11-25: misreads sevens")
+    barred = Candidate(BETTER.digest, BETTER.right, barred="was rolled back on 2026-11-25: misreads sevens")
     decision = judged(barred)
     assert (decision.promoted, decision.reason, decision.barred) == (False, barred.barred, True)
     assert not judged(BETTER).barred
@@ -69,15 +69,15 @@ def test_a_decision_keeps_what_it_was_made_on():
     assert decision.challenger == "challenger"
     assert decision.champion == "champion"
     assert decision.challenger_accuracy == pytest.approx(0.988)
-    assert decision.champion_accuracy == pytest.approx(0.98)
-    assert decision.p_value == pytest.approx(mcnemar(model("", range(500, 512)).right, CHAMPION.right))
+    assert decision.test.champion_accuracy == pytest.approx(0.98)
+    assert decision.test.p_better == pytest.approx(mcnemar(model("", range(500, 512)).right, CHAMPION.right))
     assert decision.worse_slices == ("second half",)
     assert Decision.model_validate_json(decision.model_dump_json()) == decision
 
 
 def test_without_a_champion_there_is_nothing_to_compare():
     decision = judged(BETTER, champion=None)
-    assert (decision.champion, decision.champion_accuracy, decision.p_value) == (None, None, None)
+    assert (decision.champion, decision.test, decision.production) == (None, None, None)
 
 
 def test_with_many_slices_bad_luck_on_one_does_not_stop_a_better_model():
@@ -87,6 +87,36 @@ def test_with_many_slices_bad_luck_on_one_does_not_stop_a_better_model():
     assert decide(challenger, CHAMPION, slices, **WITHIN, settings=RULES).promoted
     alone = {"slice 18": slices["slice 18"]}
     assert decide(challenger, CHAMPION, alone, **WITHIN, settings=RULES).worse_slices == ("slice 18",)
+
+
+def on_production(digest: str, right: int, *wrong: range) -> Candidate:
+    """A model that reads the first `right` of production's 200 digits, and misreads these of the test digits."""
+    return Candidate(digest, model("", *wrong).right, np.arange(200) < right)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "promoted", "reason"),
+    [
+        (on_production("new", 190), True, "better: 100.00% against the champion's 100.00% (p = 1.000) on"),
+        (on_production("new", 140), False, "not better for certain: "),
+        (on_production("new", 190, range(0, 10)), False, "worse on first half, the test digits; 99.00% against"),
+        (on_production("new", 120), False, "worse on production; "),
+    ],
+)
+def test_a_model_for_new_handwriting_must_read_it_better_and_the_old_as_well(challenger, promoted, reason):
+    decision = judged(challenger, on_production("champion", 140))
+    assert (decision.promoted, decision.reason[: len(reason)]) == (promoted, reason)
+    assert decision.production.digits == 200
+    assert decision.production.champion_accuracy == pytest.approx(0.7)
+
+
+def test_a_slice_of_production_may_not_be_lost_either():
+    slices = {"digit 1": np.arange(200) < 20, "others": np.arange(200) >= 20}
+    champion, lost = on_production("champion", 140, range(0, 20)), np.arange(200) >= 20
+    challenger = Candidate("new", CHAMPION.right, lost)
+    decision = decide(challenger, champion, HALVES, **WITHIN, settings=RULES, production_slices=slices)
+    assert decision.worse_slices == ("digit 1 of production",)
+    assert not decision.promoted
 
 
 CANDIDATES = st.builds(

@@ -35,7 +35,7 @@ def store(tmp_path) -> Store:
 
 
 @pytest.fixture
-def packed(model_directory, few_digits, store, tmp_path):
+def packed(model_directory, other_model_directory, few_digits, store, tmp_path):
     """Runs the step with a decision of the gate; returns the folder of its outputs."""
 
     def run(promoted: bool, champion: str | None = None) -> Path:
@@ -47,14 +47,13 @@ def packed(model_directory, few_digits, store, tmp_path):
             challenger=artifacts.digest(model_directory),
             champion=champion,
             challenger_accuracy=0.9912,
-            champion_accuracy=None,
-            p_value=None,
             worse_slices=(),
         )
         (folder / "decision").write_text(decision.model_dump_json())
         (folder / "report").write_text(REPORT.model_dump_json())
         package.python_func(
             validated=Dataset(uri=str(few_digits)),
+            teacher=Model(uri=str(other_model_directory)),
             int8=Model(uri=str(model_directory)),
             report=Artifact(uri=str(folder / "report")),
             decision=Artifact(uri=str(folder / "decision")),

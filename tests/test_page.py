@@ -290,7 +290,9 @@ def correction(page: Page, act: Callable[[], object]) -> dict:
 
 
 def test_a_correction_is_sent_for_the_drawing_that_was_kept(page, server):
-    kept = settled(page, lambda: draw(page, ONE)).response().json()
+    asked = settled(page, lambda: draw(page, ONE))
+    assert asked.headers["inkloop-source"] == "page"
+    kept = asked.response().json()
     read_as(page, 1)
     before = kept_corrections(server)
     sent = correction(page, lambda: page.get_by_role("button", name="say that it is a 7").click())

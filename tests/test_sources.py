@@ -43,11 +43,18 @@ def read(source, **settings):
     return sources.read(str(source), Path("nowhere"), IngestSettings(**settings))
 
 
-def run_ingest(source, folder, data_dir, **config):
+def run_ingest(source, folder, data_dir, store="", production="", **config):
     """The table's folder and the metrics of the real component."""
     made, metrics = Dataset(uri=str(folder / "digits")), Metrics(uri=str(folder / "metrics"))
     ingest.python_func(
-        digits=made, metrics=metrics, source=str(source), source_digest="", data_dir=str(data_dir), config=config
+        digits=made,
+        metrics=metrics,
+        source=str(source),
+        source_digest="",
+        data_dir=str(data_dir),
+        config=config,
+        store=str(store),
+        production=production,
     )
     return Path(made.path), metrics.metadata
 
@@ -104,6 +111,28 @@ def test_the_dvc_remote_gives_what_data_dvc_pins_back(data_dir, tmp_path):
     shutil.rmtree(tmp_path / ".dvc" / "cache")
     assert dvc.pull(tmp_path / "data")
     assert labels.read_bytes() == (data_dir / "mnist" / labels.name).read_bytes()
+
+
+def test_a_retrainings_digits_become_a_new_version_that_the_remote_holds(data_dir, tmp_path):
+    def run(*arguments):
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    (tmp_path / "data").mkdir()
+    shutil.copy(data_dir / "mnist" / "t10k-labels-idx1-ubyte", tmp_path / "data")
+    assert dvc.new_version(tmp_path / "data") is None  # no DVC here yet
+    run("init", "--no-scm")
+    run("add", "data")
+    run("remote", "add", "--default", "store", str(tmp_path / "remote"))
+    first = dvc.new_version(tmp_path / "data")
+    (tmp_path / "data" / "more").write_text("digits that production sent")
+
+    second = dvc.new_version(tmp_path / "data")
+
+    assert None not in (first, second) and first != second
+    shutil.rmtree(tmp_path / "data")
+    shutil.rmtree(tmp_path / ".dvc" / "cache")
+    assert dvc.pull(tmp_path / "data")
+    assert (tmp_path / "data" / "more").read_text() == "digits that production sent"
 
 
 def test_other_bytes_than_the_pinned_are_not_recorded_in_their_place(data_dir, tmp_path):

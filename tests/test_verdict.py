@@ -45,8 +45,6 @@ def both_stand(
         challenger=challenger,
         champion=champion,
         challenger_accuracy=0.99,
-        champion_accuracy=None,
-        p_value=None,
         worse_slices=(),
         barred=barred,
     )

@@ -22,7 +22,8 @@ export class Client {
 
   /** The answer to a question of the paper, with where the model looked; keep: whether the server may keep both. */
   predict({ path, type, body }, keep, signal) {
-    const headers = { "Content-Type": type, ...(keep ? {} : { "Inkloop-Capture": "no" }) };
+    // People label what was misread and little else, so no accuracy can be told from this source.
+    const headers = { "Content-Type": type, "Inkloop-Source": "page", ...(keep ? {} : { "Inkloop-Capture": "no" }) };
     return this.#send(`${path}?attention=1`, { method: "POST", headers, body }, signal);
   }
 

@@ -1,0 +1,46 @@
+"""Retrainings: what each was started for, on which digits, and how it ended; one record each in the store."""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from infra.storage import Store
+from inkloop.settings import Settings
+
+PLACE = "loop/retrainings"
+
+Outcome = Literal["running", "promoted", "refused", "failed", "submitted"]
+
+
+class Retraining(Settings):
+    """One retraining. Its id sorts by time; times are UTC."""
+
+    id: str
+    cause: str  # such as "drift" or "asked for"
+    why: str
+    started: datetime
+    ended: datetime | None = None
+    champion: str  # digest of the model that it went on from
+    production: str  # the version of production's digits (`infra.datasets`)
+    data_version: str | None  # hash of data.dvc, None without DVC
+    digits: int  # of production, that it learned from or was judged on
+    left_out: int = 0  # labeled digits that looked like poison
+    outcome: Outcome = "running"
+    challenger: str | None = None  # digest of what it came to
+    verdict: str = ""  # the gate's reason, what failed, or where it runs
+
+
+def new_id(now: datetime) -> str:
+    """An id for a retraining that starts now."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
+
+
+def keep(store: Store, retraining: Retraining) -> Retraining:
+    """Write the record, in place of an earlier state of it."""
+    store.put(f"{PLACE}/{retraining.id}.json", retraining.model_dump_json(indent=2).encode())
+    return retraining
+
+
+def history(store: Store, newest: int = 100) -> list[Retraining]:
+    """The newest retrainings, oldest first."""
+    keys = store.list(f"{PLACE}/")[-newest:]
+    return [Retraining.model_validate_json(store.get(key)) for key in keys]

@@ -1,0 +1,110 @@
+"""A retraining: the same graph, from the champion on, on what production sent and people labeled."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+from pydantic import PositiveInt
+from rich.console import Console
+
+from infra import datasets, dvc, registry
+from infra.storage import Store, open_store
+from inkloop.errors import UserError
+from inkloop.gate import Decision
+from inkloop.settings import Settings
+from monitoring import retrainings
+from monitoring.retrainings import Retraining
+from pipeline import cluster, graph
+from pipeline import profile as profiles
+from pipeline.local import StepFailed
+from pipeline.run import run
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PRODUCTION = "production"  # in the data folder, beside the sets known by name
+
+
+class RetrainingSettings(Settings):
+    """What a retraining runs, and on how much."""
+
+    profile: str = "retrain"
+    source: str = "mnist"  # the old digits
+    newest: PositiveInt = 50_000  # labeled digits of production, at most
+
+
+def retrain(
+    store_url: str,
+    settings: RetrainingSettings,
+    artifacts: Path,
+    data: Path,
+    cause: str,
+    why: str,
+    console: Console,
+    host: str = "",
+    trusted: Callable[[pa.Table], pa.Table] = lambda rows: rows,
+) -> Retraining:
+    """Make a version of production's labeled digits, run the graph from the champion on, and keep what came of it.
+
+    host: of Kubeflow Pipelines, where the graph is to run; empty: here. trusted: which of the labeled answers
+    (`captured.SCHEMA`) to learn from. Raises UserError if nothing is labeled or there is no champion; what fails later
+    is kept in the record, then raised.
+    """
+    store, now = open_store(store_url), datetime.now(UTC)
+    champion = registry.reigning(store)
+    rows = datasets.labeled(store, EPOCH, now)
+    kept = trusted(rows)
+    table = datasets.to_learn(kept, settings.newest)
+    version = datasets.publish(store, table)
+    record = Retraining(
+        id=retrainings.new_id(now),
+        cause=cause,
+        why=why,
+        started=now,
+        champion=champion.digest,
+        production=version,
+        data_version=None if host else _pinned(store, version, data),
+        digits=table.num_rows,
+        left_out=rows.num_rows - kept.num_rows,
+    )
+    retrainings.keep(store, record)
+    try:
+        ended = (
+            _submitted(record, store_url, settings, host)
+            if host
+            else _run(record, store_url, settings, artifacts, data, console)
+        )
+    except (UserError, StepFailed) as error:
+        failed = {"outcome": "failed", "verdict": str(error).splitlines()[0], "ended": datetime.now(UTC)}
+        retrainings.keep(store, record.model_copy(update=failed))
+        raise
+    return retrainings.keep(store, ended)
+
+
+def _pinned(store: Store, version: str, data: Path) -> str | None:
+    """Put production's digits beside the others and have DVC pin them all."""
+    datasets.fetch(store, version, data / PRODUCTION)
+    return dvc.new_version(data)
+
+
+def _run(
+    record: Retraining, store_url: str, settings: RetrainingSettings, artifacts: Path, data: Path, console: Console
+) -> Retraining:
+    finished, _ = run(
+        settings.profile, settings.source, store_url, artifacts, data, console, record.production, record.champion
+    )
+    decision = Decision.model_validate_json(finished.output("gate", "decision").read_text())
+    return record.model_copy(
+        update={
+            "outcome": "promoted" if decision.promoted else "refused",
+            "challenger": decision.challenger,
+            "verdict": decision.reason,
+            "ended": datetime.now(UTC),
+        }
+    )
+
+
+def _submitted(record: Retraining, store_url: str, settings: RetrainingSettings, host: str) -> Retraining:
+    chosen = profiles.load(settings.profile)
+    arguments = graph.arguments_on_cluster(chosen, settings.source, store_url, record.production, record.champion)
+    submitted = cluster.submit(graph.build(), arguments, host, f"retraining {record.id}")
+    return record.model_copy(update={"outcome": "submitted", "verdict": submitted.url})
