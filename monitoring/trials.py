@@ -44,7 +44,7 @@ def replay(store: Store, challenger: str, champion: str, rows: pa.Table) -> Comp
 
 
 def rule_on_challenger(tried: Comparison, settings: TrialSettings) -> Ruling | None:
-    """What becomes of a challenger that the gate let pass: promoted, unless it reads production worse; None: not yet."""
+    """What becomes of a challenger that the gate let pass: promoted, unless production reads worse; None: not yet."""
     if tried.digits < settings.min_digits:
         return None
     return "withdraw" if tried.p_worse < settings.challenger_significance else "promote"
