@@ -125,7 +125,8 @@ def test_each_trigger_starts_a_run_and_says_why(cause, found, settings, reason):
             "wait",
             BAD,
             Past(counted_from=NOW - timedelta(minutes=70), in_vain=1),
-            "the last run was 70 minutes ago (1 in a row brought nothing better), the next may start after 120 minutes.",
+            "the last run was 70 minutes ago (1 in a row brought nothing better), "
+            "the next may start after 120 minutes.",
         ),
         (
             "too little",
