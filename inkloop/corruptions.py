@@ -128,7 +128,7 @@ def _zigzag(ink: Floats, random: Generator, strength: float) -> Floats:
     aside = np.stack([np.full(len(ink), at) for at in (0, 2, -2, 2, -2, 2, -2)] + [-1 / (length - 20)])
     columns = 2 + along * np.cos(angle) - aside * np.sin(angle)
     rows = row + along * np.sin(angle) + aside * np.cos(angle)
-    strokes = np.sum([_line(columns[i], rows[i], columns[i + 1], rows[i + 1]) for i in range(7)], axis=0)
+    strokes: Floats = np.sum([_line(columns[i], rows[i], columns[i + 1], rows[i + 1]) for i in range(7)], axis=0)
     return ink + strength * strokes.clip(0, 1)
 
 
@@ -146,7 +146,8 @@ def _canny_edges(ink: Floats, random: Generator, strength: float) -> Floats:
     parts, count = ndimage.label(crest, in_plane)
     strong = np.zeros(count + 1, bool)
     strong[parts[crest & (steepness >= 0.2)]] = True
-    return ink + strength * (strong[parts] - ink)
+    edges: Floats = strong[parts].astype(float)
+    return ink + strength * (edges - ink)
 
 
 def _either_way(random: Generator, count: int) -> Floats:
@@ -178,7 +179,8 @@ def _line(column: Floats, row: Floats, to_column: Floats, to_row: Floats) -> Flo
     down, across = np.mgrid[:SIDE, :SIDE]
     off = np.abs(down - row - (to_row - row) / (to_column - column) * (across - column))
     ink: Floats = (np.log1p(-off.clip(0, 2.3 - 1e-10) / 2.3) + 1).clip(0)
-    return ink * ((across >= np.floor(column)) & (across < np.ceil(to_column)))
+    spanned: Floats = ink * ((across >= np.floor(column)) & (across < np.ceil(to_column)))
+    return spanned
 
 
 _CORRUPTIONS: dict[str, Callable[[Floats, Generator, float], Floats]] = {
