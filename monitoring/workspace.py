@@ -1,0 +1,247 @@
+"""The Evidently workspace: brought up to date with the store, a snapshot for each window, part and kind of report."""
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from evidently.core.report import Snapshot
+
+from infra import captured, persons, reference, registry
+from infra.registry import Champion
+from infra.storage import Missing, Store
+from monitoring import panels, reports
+from monitoring.observed import OF_THE_IMAGE, Observed, Values, observe
+from monitoring.sketch import Grid, Sketch
+from monitoring.strangest import Strangest, contact_sheet
+from monitoring.windows import MINUTES_A_DAY, Window, batches, made_of, windows_of
+
+FORMAT = "1"  # of the reports: another makes all of them anew
+NAMESPACE = uuid.UUID("0d9c1d2e-52d5-5b1c-9f62-7265706f7274")
+# Names of sources come with requests, so anyone may send any number: later ones are counted together.
+MOST_SOURCES, OTHERS = 32, "(other sources)"
+REPORTED_SOURCES, REPORTED_VERSIONS = 8, 6  # the largest of each have reports and panels of their own
+
+Part = tuple[str, str]  # what the answers have in common, and its name: ("source", "kiosk")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a window is compared with: the sketch, and mean and standard deviation of each image feature."""
+
+    digest: str
+    sketch: Sketch
+    mean: Mapping[str, float]
+    deviation: Mapping[str, float]
+
+    @classmethod
+    def of(cls, digest: str, table: pa.Table) -> "Reference":
+        """The sketch of a model's reference, of `captured.SCHEMA`."""
+        observed = observe(table)
+        values = {name: observed.values[name] for name in OF_THE_IMAGE}
+        return cls(
+            digest,
+            Sketch.of(observed, Grid.around(observed)),
+            {name: float(each.mean()) for name, each in values.items()},
+            {name: max(float(each.std()), 1e-9) for name, each in values.items()},
+        )
+
+    def distance(self, observed: Observed) -> Values:
+        """How unlike the reference each picture is, (n,): the root of the mean square of its features' z-scores."""
+        scores = [(observed.values[name] - self.mean[name]) / self.deviation[name] for name in self.mean]
+        return np.asarray(np.sqrt(np.mean(np.square(scores), axis=0)))
+
+
+@dataclass
+class Found:
+    """All of a window that its reports need: a sketch for each pair of source and version, and the strangest inputs."""
+
+    cells: dict[tuple[str, str], Sketch] = field(default_factory=dict)
+    strangest: Strangest = field(default_factory=Strangest)
+
+    def add(self, batch: pa.Table, against: Reference) -> None:
+        """Take a batch of answers in."""
+        observed = observe(batch)
+        self.strangest.look_at(batch, observed.values["confidence"], against.distance(observed))
+        for (source, version), rows in _rows_by_cell(batch):
+            known = {each for each, _ in self.cells}
+            name = source if source in known or len(known) < MOST_SOURCES else OTHERS
+            sketch = Sketch.of(observed.take(rows), against.sketch.grid)
+            before = self.cells.get((name, version))
+            self.cells[name, version] = sketch if before is None else before + sketch
+
+    def parts(self) -> dict[Part, Sketch]:
+        """The sketch of all, of each of the largest sources and of each of the largest versions."""
+        found: dict[Part, Sketch] = {}
+        for (source, version), sketch in self.cells.items():
+            for part in (("all", "all"), ("source", source), ("version", version)):
+                found[part] = found[part] + sketch if part in found else sketch
+        kept: set[Part] = {("all", "all")}
+        for what, most in (("source", REPORTED_SOURCES), ("version", REPORTED_VERSIONS)):
+            rows = Counter({part: sketch.rows for part, sketch in found.items() if part[0] == what})
+            kept |= {part for part, _ in rows.most_common(most)}
+        return {part: sketch for part, sketch in found.items() if part in kept}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a window that was reported: what it was made of, its snapshots, how many rows of each part."""
+
+    made_of: str
+    snapshots: tuple[str, ...]
+    pictures: tuple[str, ...]  # those of the snapshots that show people's handwriting
+    sources: Mapping[str, int]
+    versions: Mapping[str, int]
+
+
+class Project:
+    """One project of the workspace in a folder: the reports over windows of one length. Files are written whole."""
+
+    def __init__(self, folder: Path, minutes: int) -> None:
+        self.id = str(uuid.uuid5(NAMESPACE, str(minutes)))
+        every = "day" if minutes == MINUTES_A_DAY else f"{minutes} minutes"
+        self.name = f"Inkloop, every {every}"
+        self.workspace = folder / "workspace"
+        self.sheets = folder / "strangest" / str(minutes)
+        self._scratch = folder / "unfinished"
+        self._entries = folder / "windows" / str(minutes)
+        # Evidently's UI reads again what appears in the folder, so a file is written elsewhere and moved there whole.
+        for place in (self._snapshots, self.sheets, self._scratch, self._entries):
+            place.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def _snapshots(self) -> Path:
+        return self.workspace / self.id / "snapshots"
+
+    def entries(self) -> dict[str, Entry]:
+        """The windows that were reported, by name, oldest first."""
+        return {path.stem: Entry(**json.loads(path.read_text())) for path in sorted(self._entries.glob("*.json"))}
+
+    def write(self, window: Window, made: str, found: Found, against: Reference) -> None:
+        """Put the window's reports in place of those it had."""
+        snapshots = {self._id_of(window, part, kind): each for part, kind, each in _reports(window, found, against)}
+        before = self.entries().get(window.name)
+        for name, snapshot in snapshots.items():
+            self._put(self._snapshots / f"{name}.json", reports.to_json(snapshot))
+        pictures = (self._id_of(window, ("all", "all"), "strangest"),)
+        self._draw(window, found.strangest)
+        for name in set(before.snapshots if before else ()) - set(snapshots):
+            (self._snapshots / f"{name}.json").unlink(missing_ok=True)
+        rows: dict[str, dict[str, int]] = {"all": {}, "source": {}, "version": {}}
+        for (what, name), sketch in found.parts().items():
+            rows[what][name] = sketch.rows
+        entry = Entry(made, tuple(snapshots), pictures, rows["source"], rows["version"])
+        self._put(self._entries / f"{window.name}.json", json.dumps(asdict(entry)).encode())
+
+    def forget_pictures(self, window: str) -> None:
+        """Remove what shows handwriting that the store no longer holds; the window's numbers stay."""
+        for name in self.entries()[window].pictures:
+            (self._snapshots / f"{name}.json").unlink(missing_ok=True)
+        (self.sheets / f"{window}.png").unlink(missing_ok=True)
+
+    def write_dashboard(self) -> None:
+        """Describe the project, with panels for the sources and versions that there are."""
+        sources: Counter[str] = Counter()
+        versions: dict[str, None] = {}
+        for entry in self.entries().values():
+            sources.update(entry.sources)
+            versions |= dict.fromkeys(entry.versions)
+        shown = panels.dashboard(
+            [name for name, _ in sources.most_common(REPORTED_SOURCES)], list(versions)[-REPORTED_VERSIONS:]
+        )
+        self._put(self.workspace / self.id / "dashboard.json", shown.json().encode())
+        described = {"id": self.id, "name": self.name, "description": "What production saw.", "version": "2"}
+        self._put(self.workspace / self.id / "metadata.json", json.dumps(described).encode())
+
+    def _draw(self, window: Window, strangest: Strangest) -> None:
+        unfinished = self._scratch / f"{window.name}.png"
+        contact_sheet(strangest).save(unfinished)
+        unfinished.replace(self.sheets / unfinished.name)
+
+    def _put(self, path: Path, content: bytes) -> None:
+        unfinished = self._scratch / path.name
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+
+    def _id_of(self, window: Window, part: Part, kind: str) -> str:
+        return str(uuid.uuid5(NAMESPACE, "/".join((self.id, window.start.isoformat(), *part, kind))))
+
+
+def update(store: Store, folder: Path, minutes: int = MINUTES_A_DAY) -> list[Window]:
+    """Bring the reports in the folder up to date with the store; returns the windows whose reports are new.
+
+    A window is reported again if objects, labels or the champion's reference have come or gone since.
+    Raises UserError if there is no champion, Missing if it has no reference.
+    """
+    registry.reigning(store)
+    champions = registry.history(store)
+    keys = captured.keys(store, captured.ANSWERS)
+    windows = windows_of(keys, minutes)
+    labels = captured.latest_labels(store, windows[0].start) if windows else captured.LABEL_SCHEMA.empty_table()
+    forgotten = persons.forgotten(store).rows_removed
+    project = Project(folder, minutes)
+
+    @cache
+    def reference_of(digest: str) -> Reference:
+        return Reference.of(digest, reference.read(store, digest))
+
+    entries, reported = project.entries(), []
+    for window in windows:
+        against = _reference_for(window, champions, reference_of)
+        said = (FORMAT, against.digest, str(forgotten), made_of(window, keys, labels))
+        made = hashlib.sha256("\n".join(said).encode()).hexdigest()
+        if window.name in entries and entries[window.name].made_of == made:
+            continue
+        found = Found()
+        for batch in batches(store, window, keys, labels):
+            found.add(batch, against)
+        if found.cells:
+            project.write(window, made, found, against)
+            reported.append(window)
+    for name in set(entries) - {window.name for window in windows}:
+        project.forget_pictures(name)
+    project.write_dashboard()
+    return reported
+
+
+def _reference_for(window: Window, champions: list[Champion], reference_of: Callable[[str], Reference]) -> Reference:
+    """That of the champion at the window's end; if it has none, or there was no champion yet, of the one now."""
+    then = [champion for champion in champions if champion.since < window.end]
+    if then and then[-1].digest != champions[-1].digest:
+        try:
+            return reference_of(then[-1].digest)
+        except Missing:
+            pass
+    return reference_of(champions[-1].digest)
+
+
+def _reports(window: Window, found: Found, against: Reference) -> Iterator[tuple[Part, str, Snapshot]]:
+    for part, sketch in found.parts().items():
+        what, name = part
+        title = window.name if what == "all" else f"{window.name}, {what} {name}"
+        metadata = {"part": what, "reference": registry.version_of(against.digest)}
+        metadata |= {what: name} if what != "all" else {}
+        described = metadata | {"kind": "data"}
+        yield part, "data", reports.data_report(sketch, against.sketch, window.start, title, described)
+        if sketch.labeled >= reports.ENOUGH_LABELS:
+            described = metadata | {"kind": "quality"}
+            yield part, "quality", reports.quality_report(sketch, against.sketch, window.start, title, described)
+    strangest = found.strangest
+    metadata = {"part": "all", "kind": "strangest"}
+    least = strangest.unsure[0].confidence
+    sheet = contact_sheet(strangest)
+    yield ("all", "all"), "strangest", reports.strangest_report(sheet, least, window.start, window.name, metadata)
+
+
+def _rows_by_cell(batch: pa.Table) -> Iterator[tuple[tuple[str, str], np.ndarray[tuple[int], np.dtype[np.bool_]]]]:
+    encoded = [batch.column(name).combine_chunks().dictionary_encode() for name in ("source", "model_version")]
+    sources, versions = (each.dictionary.to_pylist() for each in encoded)
+    cells = encoded[0].indices.to_numpy() * len(versions) + encoded[1].indices.to_numpy()
+    for cell in np.unique(cells):
+        yield (sources[cell // len(versions)], versions[cell % len(versions)]), cells == cell
