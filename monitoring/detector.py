@@ -1,0 +1,176 @@
+"""A sequential drift detector that keeps the run between false alarms it is asked for.
+
+Shiryaev-Roberts sums of conformal bets, several on each feature, averaged: what each sum is above the number of images is a
+martingale while nothing changes, so their mean is one too, however the features depend on each other.
+"""
+
+import json
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+
+from inkloop.errors import UserError
+from inkloop.settings import Settings
+from monitoring import conformal
+from monitoring.conformal import BETS, DIRECTIONS, Counts
+from monitoring.features import NAMES, Basis, basis_of, features
+
+RENEWAL = 0.01  # the bets are weighed anew when the pool has grown by this share
+MEMORY = 2_000  # images back to which the start of a change is looked for
+
+
+class DetectorSettings(Settings):
+    """How often a false alarm may come."""
+
+    expected_run: PositiveInt = 100_000  # images between two of them, on average
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something has changed. Images are counted from 0, the first after the reference.
+
+    direction: what the feature has become: "lower", "higher" or "wider".
+    """
+
+    at: int  # the image at which it was noticed
+    since: int  # about the first image after the change
+    feature: str  # the one that speaks loudest
+    direction: str
+
+
+class Detector:
+    """Watches a stream of pictures and answers, in memory that does not grow with it."""
+
+    def __init__(self, basis: Basis, edges: NDArray[np.float64], pool: Counts, threshold: float) -> None:
+        """Start a stream; see `from_reference`. pool: counts of the values seen so far, (features, bins)."""
+        self.seen = 0
+        self._basis, self._edges, self._threshold = basis, edges, threshold
+        self._pool, self._fresh = pool, np.zeros_like(pool)
+        self._ratios = conformal.ratios_of(pool)
+        # Of each bet: the likelihood ratio of a change, summed over all images at which it may have come.
+        self._sums = np.zeros(pool.shape[0] * len(DIRECTIONS) * len(BETS))
+        self._recent = np.zeros((0, pool.shape[0]), np.uint8)  # bins, of images since the last alarm
+
+    @classmethod
+    def from_reference(
+        cls, images: NDArray[np.uint8], probabilities: NDArray[np.float32], settings: DetectorSettings, seed: int = 0
+    ) -> Self:
+        """A detector of changes from these pictures and answers, in a few seconds.
+
+        images: uint8 (n, 28, 28), not learned from by the model; probabilities: float32 (n, 10).
+        """
+        basis = basis_of(images)
+        values = features(images, probabilities, basis).astype(float)
+        edges = conformal.edges_of(values)
+        bins = conformal.bins_of(values, edges)
+        threshold = conformal.threshold_for(settings.expected_run, bins, seed)
+        return cls(basis, edges, conformal.counts_of(bins), threshold)
+
+    def update(self, images: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> list[Alarm]:
+        """Look at the next pictures and answers, any number, and return the alarms; after one the sums start anew.
+
+        images: uint8 (n, 28, 28); probabilities: float32 (n, 10). How a stream is cut into calls changes nothing.
+        """
+        return self.update_features(features(images, probabilities, self._basis)) if len(images) else []
+
+    def update_features(self, values: NDArray[np.float32]) -> list[Alarm]:
+        """As `update`, of features that are computed already, (n, len(NAMES))."""
+        bins = conformal.bins_of(values.astype(float), self._edges)
+        alarms: list[Alarm] = []
+        while len(bins):
+            room = self._renewal_at - self._grown
+            alarms += self._advance(bins[:room])
+            bins = bins[room:]
+            if self._grown == self._renewal_at:
+                self._pool, self._fresh = self._pool + self._fresh, np.zeros_like(self._fresh)
+                self._ratios = conformal.ratios_of(self._pool)
+        return alarms
+
+    @property
+    def _grown(self) -> int:
+        return int(self._fresh[0].sum())
+
+    @property
+    def _renewal_at(self) -> int:
+        return max(1, int(RENEWAL * self._pool[0].sum()))
+
+    def _advance(self, bins: Counts) -> list[Alarm]:
+        alarms, since_alarm = [], 0
+        sums, ones, limit = self._sums, np.ones_like(self._sums), self._threshold * len(self._sums)
+        for place, ratios in enumerate(conformal.picked(self._ratios, bins), 1):
+            sums += ones
+            sums *= ratios
+            if sums.dot(ones) >= limit:
+                self._remember(bins[since_alarm:place])
+                alarms.append(self._alarm(self.seen + place - 1))
+                sums[:], self._recent, since_alarm = 0, self._recent[:0], place
+        self._remember(bins[since_alarm:])
+        self._fresh += conformal.counts_of(bins)
+        self.seen += len(bins)
+        return alarms
+
+    def _remember(self, bins: Counts) -> None:
+        self._recent = np.concatenate([self._recent, bins.astype(np.uint8)])[-MEMORY:]
+
+    def _alarm(self, at: int) -> Alarm:
+        sums = self._sums.reshape(len(NAMES), len(DIRECTIONS), len(BETS))
+        feature, direction = np.unravel_index(sums.sum(-1).argmax(), sums.shape[:2])
+        bet = direction * len(BETS) + sums[feature, direction].argmax()
+        backward = np.log(self._ratios[feature, self._recent[::-1, feature], bet]).cumsum()
+        return Alarm(at, at - int(backward.argmax()), NAMES[feature], DIRECTIONS[direction])
+
+    @property
+    def score(self) -> float:
+        """How near an alarm is: 0 at rest, 1 would be one (on a logarithmic scale)."""
+        return self._score(self._sums.mean())
+
+    def loudest(self) -> list[tuple[str, str, float]]:
+        """Each feature and direction with its part of the score, loudest first."""
+        parts = self._sums.reshape(len(NAMES), len(DIRECTIONS), len(BETS)).sum(-1) / len(self._sums)
+        found = [
+            (feature, direction, self._score(part))
+            for feature, row in zip(NAMES, parts, strict=True)
+            for direction, part in zip(DIRECTIONS, row, strict=True)
+        ]
+        return sorted(found, key=lambda each: -each[-1])
+
+    def _score(self, statistic: float) -> float:
+        return float(np.log(max(statistic, 1.0)) / np.log(self._threshold))
+
+    def to_bytes(self) -> bytes:
+        """All of its state."""
+        numbers = {"seen": self.seen, "threshold": self._threshold, "features": NAMES}
+        file = BytesIO()
+        np.savez_compressed(
+            file,
+            numbers=np.array(json.dumps(numbers)),
+            mean=self._basis.mean,
+            components=self._basis.components,
+            edges=self._edges,
+            pool=self._pool,
+            fresh=self._fresh,
+            sums=self._sums,
+            recent=self._recent,
+        )
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The detector of `to_bytes`, which goes on where it was. Raises UserError if the bytes are not one of today's."""
+        try:
+            state = np.load(BytesIO(content), allow_pickle=False)
+            numbers = json.loads(str(state["numbers"]))
+        except (BadZipFile, ValueError, KeyError, EOFError) as error:
+            raise UserError(f"not the state of a detector ({error}). Start one from the model's reference.") from None
+        if tuple(numbers["features"]) != NAMES:
+            raise UserError("a detector of other features than today's. Start one from the model's reference.")
+        basis = Basis(state["mean"], state["components"])
+        detector = cls(basis, state["edges"], state["pool"], numbers["threshold"])
+        detector.seen, detector._fresh = numbers["seen"], state["fresh"]
+        detector._sums, detector._recent = state["sums"], state["recent"]
+        return detector
