@@ -1,7 +1,8 @@
 """Conformal bets on a stream: how much likelier each value is if a feature has shifted than if nothing has.
 
-A value's p is its rank among all seen before and itself, so it is uniform while nothing changes, whatever the feature's law and
-however small the reference (Vovk, Gammerman and Shafer 2005). A bet is a density on p; within a bin its mean stands for it.
+A value's p is its rank among all seen before and itself, so it is uniform while nothing changes, whatever the feature's
+law and however small the reference (Vovk, Gammerman and Shafer 2005). A bet is a density on p; within a bin its mean
+stands for it.
 """
 
 import numpy as np
@@ -52,24 +53,23 @@ def counts_of(bins: Counts) -> Counts:
 
 
 def ratios_of(counts: Counts, newcomer: int = 1) -> Floats:
-    """The likelihood ratio of each bet in each bin, (features, bins, directions * bets): 1 on average if nothing changed.
+    """The likelihood ratio of each bet in each bin, (features, bins, directions * bets); 1 on average without change.
 
     counts: (features, bins), of the values seen before; newcomer: 0 if the value to be judged is among them.
     """
-    total = counts.sum(1, keepdims=True) + newcomer
-    below = (counts.cumsum(1) - counts) / total
-    share = np.maximum(counts + newcomer, 1) / total
-    lower = np.stack([_mass(below, below + share, *bet) / share for bet in BETS], -1)
-    above = 1 - below - share
-    higher = np.stack([_mass(above, above + share, *bet) / share for bet in BETS], -1)
+    total = counts.sum(1, keepdims=True)
+    below = counts.cumsum(1) - counts
+    lower = _ratio(below, counts, newcomer, total)
+    higher = _ratio(total - below - counts, counts, newcomer, total)
     return np.concatenate([lower, higher, (lower + higher) / 2], -1)
 
 
-def _mass(start: Floats, end: Floats, share: float, exponent: float) -> Floats:
-    """Of p in [start, end], if that share of it is drawn from exponent * p ** (exponent - 1), the rest uniformly."""
-    start = start.clip(0)
-    powers: Floats = end**exponent - start**exponent
-    return (1 - share) * (end - start) + share * powers
+def _ratio(before: Counts, within: Counts, newcomer: int, total: Counts) -> Floats:
+    """The mean over each bin of the bets' densities, which lie on small p: (features, bins, bets)."""
+    start, end = before / (total + newcomer), (before + within + newcomer) / (total + newcomer)
+    share = np.maximum(end - start, 1 / (total + 1))  # of an empty bin any will do: no value lies there
+    means = [(1 - shifted) + shifted * (end**exponent - start**exponent) / share for shifted, exponent in BETS]
+    return np.stack(means, -1)
 
 
 def picked(ratios: Floats, bins: Counts) -> Floats:
@@ -80,8 +80,8 @@ def picked(ratios: Floats, bins: Counts) -> Floats:
 def threshold_for(expected_run: int, bins: Counts, seed: int) -> float:
     """The Shiryaev-Roberts threshold that lets a stream without change run so long on average between alarms.
 
-    bins: (n, features) of the reference. Without overshoot it would be the run itself (Pollak 1987); by how much more the
-    statistic jumps over a threshold is found on streams drawn from the reference's rows, at a low threshold.
+    bins: (n, features) of the reference. Without overshoot it would be the run itself (Pollak 1987); how far the
+    statistic jumps beyond a threshold is found on streams drawn from the reference's rows, at a low threshold.
     """
     random = np.random.default_rng(seed)
     ratios = picked(ratios_of(counts_of(bins), newcomer=0), bins).astype(np.float32)

@@ -1,7 +1,7 @@
 """A sequential drift detector that keeps the run between false alarms it is asked for.
 
-Shiryaev-Roberts sums of conformal bets, several on each feature, averaged: what each sum is above the number of images is a
-martingale while nothing changes, so their mean is one too, however the features depend on each other.
+Shiryaev-Roberts sums of conformal bets, several on each feature, averaged. While nothing changes, what a sum is above
+the number of images is a martingale, and so is their mean, however the features depend on each other.
 """
 
 import json
@@ -21,6 +21,7 @@ from monitoring.conformal import BETS, DIRECTIONS, Counts
 from monitoring.features import NAMES, Basis, basis_of, features
 
 RENEWAL = 0.01  # the bets are weighed anew when the pool has grown by this share
+BASIS_SHARE = 0.25  # of the reference
 MEMORY = 2_000  # images back to which the start of a change is looked for
 
 
@@ -49,7 +50,7 @@ class Detector:
     def __init__(self, basis: Basis, edges: NDArray[np.float64], pool: Counts, threshold: float) -> None:
         """Start a stream; see `from_reference`. pool: counts of the values seen so far, (features, bins)."""
         self.seen = 0
-        self._basis, self._edges, self._threshold = basis, edges, threshold
+        self.basis, self._edges, self._threshold = basis, edges, threshold
         self._pool, self._fresh = pool, np.zeros_like(pool)
         self._ratios = conformal.ratios_of(pool)
         # Of each bet: the likelihood ratio of a change, summed over all images at which it may have come.
@@ -62,10 +63,14 @@ class Detector:
     ) -> Self:
         """A detector of changes from these pictures and answers, in a few seconds.
 
-        images: uint8 (n, 28, 28), not learned from by the model; probabilities: float32 (n, 10).
+        images: uint8 (n, 28, 28), not learned from by the model; probabilities: float32 (n, 10). A quarter
+        of them, drawn by seed, gives the features' basis and only the others are counted: a basis fits its own pictures
+        better than new ones.
         """
-        basis = basis_of(images)
-        values = features(images, probabilities, basis).astype(float)
+        order = np.random.default_rng(seed).permutation(len(images))
+        fitted, counted = np.split(order, [int(BASIS_SHARE * len(order))])
+        basis = basis_of(images[fitted])
+        values = features(images[counted], probabilities[counted], basis).astype(float)
         edges = conformal.edges_of(values)
         bins = conformal.bins_of(values, edges)
         threshold = conformal.threshold_for(settings.expected_run, bins, seed)
@@ -76,10 +81,10 @@ class Detector:
 
         images: uint8 (n, 28, 28); probabilities: float32 (n, 10). How a stream is cut into calls changes nothing.
         """
-        return self.update_features(features(images, probabilities, self._basis)) if len(images) else []
+        return self.update_features(features(images, probabilities, self.basis)) if len(images) else []
 
     def update_features(self, values: NDArray[np.float32]) -> list[Alarm]:
-        """As `update`, of features that are computed already, (n, len(NAMES))."""
+        """As `update`, of pictures whose features on `basis` are known: (n, len(NAMES))."""
         bins = conformal.bins_of(values.astype(float), self._edges)
         alarms: list[Alarm] = []
         while len(bins):
@@ -149,8 +154,8 @@ class Detector:
         np.savez_compressed(
             file,
             numbers=np.array(json.dumps(numbers)),
-            mean=self._basis.mean,
-            components=self._basis.components,
+            mean=self.basis.mean,
+            components=self.basis.components,
             edges=self._edges,
             pool=self._pool,
             fresh=self._fresh,
@@ -161,7 +166,7 @@ class Detector:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """The detector of `to_bytes`, which goes on where it was. Raises UserError if the bytes are not one of today's."""
+        """The detector of `to_bytes`, which goes on where it was. Raises UserError if it is not one of today's."""
         try:
             state = np.load(BytesIO(content), allow_pickle=False)
             numbers = json.loads(str(state["numbers"]))

@@ -95,11 +95,12 @@ def _of_pictures(images: NDArray[np.uint8], basis: Basis, weights: Floats) -> Fl
 
 def _variation(images: NDArray[np.uint8], neighbors: NDArray[np.uint8]) -> Floats:
     steps = np.maximum(images, neighbors) - np.minimum(images, neighbors)
-    return steps.sum((1, 2), dtype=np.uint32).astype(np.float32)
+    total: Floats = steps.sum((1, 2), dtype=np.uint32).astype(np.float32)
+    return total
 
 
 def _moments() -> Floats:
-    """(784, 7): what a picture is multiplied with for its ink, its moments about the frame's center and its border's ink."""
+    """(784, 7): a picture times it is its ink, its moments about the frame's center and its border's ink."""
     down, across = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     border = np.maximum(np.abs(down), np.abs(across)) > SIDE / 2 - BORDER
     columns = [np.ones_like(down), down, across, down**2, across**2, down * across, border]
