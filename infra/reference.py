@@ -10,18 +10,20 @@ from inkloop import digits
 from inkloop.runtime import Recognizer
 
 BATCH_SIZE = 256
-# Of digits that production sent: with so many in validation they are the reference, with fewer all of validation is.
-ENOUGH = 300
+# Of digits that production sent: with so many in validation the newer half of them, and no fewer than these, are the
+# reference; with fewer all of validation is.
+ENOUGH = 200
 
 
 def reference_of(model: Recognizer, table: pa.Table) -> pa.Table:
     """The validation digits of a table of digits, with the model's answers, of `captured.SCHEMA`.
 
-    If production's digits are among them (they have a `seen_at`), those alone: the model was made for what comes now.
+    If production's digits are among them (they have a `seen_at`), the newer ones alone: the model was made for them.
     """
     held_out = table.filter(pc.equal(table.column("split"), "validation"))
     seen = held_out.filter(pc.is_valid(held_out.column("seen_at")))
-    chosen = seen if seen.num_rows >= ENOUGH else held_out
+    newest = seen.sort_by([("seen_at", "descending")]).slice(0, max(ENOUGH, seen.num_rows // 2))
+    chosen = newest if seen.num_rows >= ENOUGH else held_out
     images = np.stack(list(digits.images_of(chosen)))
     parts = range(0, len(images), BATCH_SIZE)
     probabilities = np.concatenate([model.probabilities(images[at : at + BATCH_SIZE]) for at in parts])

@@ -83,16 +83,19 @@ def promote(store: Store, digest: str, decision: dict[str, Any], expected: str |
     return challenger
 
 
-def rollback(store: Store, reason: str, by: str) -> Champion:
+def rollback(store: Store, reason: str, by: str, expected: str | None = None) -> Champion:
     """Put the champion before back, the latest that was not itself rolled back; the one now is barred until `readmit`.
 
-    Raises UserError if there is no such champion or no reason, Conflict if another swap came first.
+    expected: the digest of the champion that is meant; None: whichever it is. Raises UserError if there is no champion
+    before or no reason, Conflict if it is another, or another swap came first.
     """
     if not reason.strip():
         raise UserError('rollback: no reason given. Say why, as in make rollback REASON="misreads 7".')
     current, etag = _pointer(store)
     if current is None:
         raise UserError(f"no champion in {store} yet: there is nothing to roll back.")
+    if expected is not None and current.digest != expected:
+        raise Conflict(f"{CHAMPION}: {current.version} is champion now, so nothing was rolled back. Look again.")
     barred = {current.digest, *(each.digest for each in current.rolled_back)}
     before = next((past.digest for past in reversed(history(store)) if past.digest not in barred), None)
     if before is None:

@@ -31,16 +31,18 @@ class Inflow:
         self._labels: dict[str, pa.Table] = {}
 
     def poll(self, start: datetime | None) -> dict[str, pa.Table]:
-        """The answers that came in since the last call, by key, oldest first; start: hours before are not looked at."""
-        fresh: dict[str, pa.Table] = {}
-        for kind, known in ((captured.LABELS, self._labels), (captured.ANSWERS, self._answers)):
-            for key in captured.keys(self._store, kind, start):
-                if key not in known and (table := captured.get(self._store, key)) is not None:
-                    known[key] = table
-                    if kind == captured.ANSWERS:
-                        fresh[key] = table
+        """Take in what is new, of a long queue the oldest; start: hours before are not looked at.
+
+        Returns the answers held, by key, in the order of their hours.
+        """
         self._forget()
-        return fresh
+        for kind, known in ((captured.LABELS, self._labels), (captured.ANSWERS, self._answers)):
+            rows = 0
+            for key in captured.keys(self._store, kind, start):
+                if rows < self._newest and key not in known and (table := captured.get(self._store, key)) is not None:
+                    known[key] = table
+                    rows += table.num_rows
+        return self._answers
 
     def window(self) -> pa.Table:
         """The newest answers with the latest labels that came in, of `captured.SCHEMA`, oldest first."""

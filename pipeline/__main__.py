@@ -1,5 +1,6 @@
 """`python -m pipeline`: run the graph here, compile it, submit it to Kubeflow; serve, try and roll back models."""
 
+import contextlib
 import shlex
 import sys
 from datetime import UTC, datetime, timedelta
@@ -52,6 +53,45 @@ def run(
     serving = "make serve" if store == str(DEFAULT_STORE) else f"make serve STORE={shlex.quote(store)}"
     has_champion = registry.champion(open_store(store)) is not None
     summary.show(came_to, artifacts / "latest", sample, serving if has_champion else None, console)
+
+
+@app.command()
+def retrain(
+    why: Annotated[str, typer.Option(help="Why; it is kept.")] = "someone asked for it",
+    cause: Annotated[str, typer.Option(hidden=True)] = "asked for",
+    profile: ProfileName = "retrain",
+    source: Source = "mnist",
+    store: Store = str(DEFAULT_STORE),
+    artifacts: Annotated[Path, typer.Option(help="Where outputs, cache and log go.")] = CHECKOUT / "artifacts",
+    data: Annotated[Path, typer.Option(help="Where data sets known by name are kept.")] = CHECKOUT / "data",
+    host: Annotated[str, typer.Option(envvar="KFP_HOST", help="Kubeflow Pipelines to run it on; empty: here.")] = "",
+) -> None:
+    """Train the champion on, on what production sent and people labeled; the gate says what becomes of it."""
+    from pipeline import retrain as retraining
+
+    settings = retraining.RetrainingSettings(profile=profile, source=source)
+    ended = retraining.retrain(store, settings, artifacts, data, cause, why, Console(), host)
+    print(f"Retraining {ended.id}: {ended.outcome}; {ended.verdict}")
+
+
+@app.command()
+def watch(
+    settings: Annotated[Path | None, typer.Option(help="A YAML file that says what differs from the defaults.")] = None,
+    store: Store = str(DEFAULT_STORE),
+    artifacts: Annotated[Path, typer.Option(help="Where a retraining's outputs, cache and log go.")] = CHECKOUT
+    / "artifacts",
+    data: Annotated[Path, typer.Option(help="Where data sets known by name are kept.")] = CHECKOUT / "data",
+    host: Annotated[str, typer.Option(envvar="KFP_HOST", help="Kubeflow Pipelines to retrain on; empty: here.")] = "",
+) -> None:
+    """Watch what production sends, and retrain when the model gets worse, until interrupted."""
+    import logging
+
+    from pipeline import profile, watch
+
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    chosen = watch.LoopSettings() if settings is None else profile.settings_of(settings, watch.LoopSettings)
+    with contextlib.suppress(KeyboardInterrupt):
+        watch.watch(store, chosen, artifacts, data, host)
 
 
 @app.command("compile")

@@ -1,7 +1,7 @@
 """A profile: the configuration of every step, from defaults in code and a YAML file that says what differs."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import Field, NonNegativeFloat, ValidationError, model_validator
@@ -21,6 +21,7 @@ from inkloop.sources import IngestSettings
 
 FOLDER = Path(__file__).parent / "profiles"
 
+Kind = TypeVar("Kind", bound=Settings)
 Step = Literal[
     "ingest", "validate", "augment", "tune", "train", "distill", "prune", "quantize", "evaluate", "gate", "package"
 ]
@@ -66,8 +67,17 @@ def load(name: str) -> Profile:
     Raises UserError naming file and key for an unknown key or a value of the wrong type.
     """
     changes, path = _read(name)
+    return _validated(Profile, _merged(Profile().model_dump(), changes), path)
+
+
+def settings_of(path: Path, kind: type[Kind]) -> Kind:
+    """Settings of another kind in a YAML file; what it does not say is as in code. Raises UserError as `load` does."""
+    return _validated(kind, _mapping(path), path)
+
+
+def _validated(kind: type[Kind], content: dict[str, Any], path: Path) -> Kind:
     try:
-        return Profile.model_validate(_merged(Profile().model_dump(), changes))
+        return kind.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {'; '.join(map(_problem, error.errors()))}.") from error
 
@@ -76,6 +86,16 @@ def _read(name: str) -> tuple[dict[str, Any], Path]:
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise UserError(f"profile {name!r}: no such profile. {_there_are()}; or give the path of a YAML file.")
+    changes = _mapping(path)
+    base = changes.pop("base", None)
+    if base is None:
+        return changes, path
+    if base not in _shipped():
+        raise UserError(f"{path}: base: {base!r} is no profile to start from. {_there_are()}.")
+    return _merged(_read(base)[0], changes), path
+
+
+def _mapping(path: Path) -> dict[str, Any]:
     try:
         changes = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:
@@ -84,12 +104,7 @@ def _read(name: str) -> tuple[dict[str, Any], Path]:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(changes, dict):
         raise UserError(f"{path}: must be a mapping such as `seed: 1`, not {type(changes).__name__}.")
-    base = changes.pop("base", None)
-    if base is None:
-        return changes, path
-    if base not in _shipped():
-        raise UserError(f"{path}: base: {base!r} is no profile to start from. {_there_are()}.")
-    return _merged(_read(base)[0], changes), path
+    return changes
 
 
 def _shipped() -> list[str]:

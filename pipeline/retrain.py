@@ -1,26 +1,27 @@
 """A retraining: the same graph, from the champion on, on what production sent and people labeled."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow as pa
 from pydantic import PositiveInt
 from rich.console import Console
 
-from infra import datasets, dvc, registry
+from infra import captured, datasets, dvc, lease, reference, registry
 from infra.storage import Store, open_store
 from inkloop.errors import UserError
 from inkloop.gate import Decision
 from inkloop.settings import Settings
-from monitoring import retrainings
+from monitoring import decisions, retrainings, suspicion
 from monitoring.retrainings import Retraining
+from monitoring.signals import without
+from monitoring.suspicion import SuspicionSettings
 from pipeline import cluster, graph
 from pipeline import profile as profiles
 from pipeline.local import StepFailed
 from pipeline.run import run
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MUCH_LATER = timedelta(days=3650)  # a server whose clock runs ahead is read too
 PRODUCTION = "production"  # in the data folder, beside the sets known by name
 
 
@@ -30,6 +31,7 @@ class RetrainingSettings(Settings):
     profile: str = "retrain"
     source: str = "mnist"  # the old digits
     newest: PositiveInt = 50_000  # labeled digits of production, at most
+    suspicion: SuspicionSettings = SuspicionSettings()
 
 
 def retrain(
@@ -41,18 +43,34 @@ def retrain(
     why: str,
     console: Console,
     host: str = "",
-    trusted: Callable[[pa.Table], pa.Table] = lambda rows: rows,
 ) -> Retraining:
     """Make a version of production's labeled digits, run the graph from the champion on, and keep what came of it.
 
-    host: of Kubeflow Pipelines, where the graph is to run; empty: here. trusted: which of the labeled answers
-    (`captured.SCHEMA`) to learn from. Raises UserError if nothing is labeled or there is no champion; what fails later
-    is kept in the record, then raised.
+    host: of Kubeflow Pipelines, where the graph is to run; empty: here. One at a time: raises lease.Taken while another
+    runs. Raises UserError if nothing is labeled or there is no champion; what fails later is kept in the record, then
+    raised.
     """
-    store, now = open_store(store_url), datetime.now(UTC)
-    champion = registry.reigning(store)
-    rows = datasets.labeled(store, EPOCH, now)
-    kept = trusted(rows)
+    store = open_store(store_url)
+    with lease.held(store, decisions.LEASE):
+        return _retrain(store, store_url, settings, artifacts, data, cause, why, console, host)
+
+
+def _retrain(
+    store: Store,
+    store_url: str,
+    settings: RetrainingSettings,
+    artifacts: Path,
+    data: Path,
+    cause: str,
+    why: str,
+    console: Console,
+    host: str,
+) -> Retraining:
+    now, champion = datetime.now(UTC), registry.reigning(store)
+    rows = datasets.labeled(store, EPOCH, now + MUCH_LATER)
+    labels = captured.latest_labels(store, EPOCH)
+    known = reference.read(store, champion.digest)
+    kept = without(rows, suspicion.find(rows, known, settings.suspicion, labels))
     table = datasets.to_learn(kept, settings.newest)
     version = datasets.publish(store, table)
     record = Retraining(

@@ -275,3 +275,10 @@ def test_a_model_is_named_by_the_start_of_its_digest(store, models):
     for unknown in ("0" * 12, models[0][:3], "", "../registry", models[0].upper()):
         with pytest.raises(UserError, match="Give the model_version"):
             registry.resolve(store, unknown)
+
+
+def test_another_champion_than_the_one_meant_is_not_rolled_back(store, models):
+    crown(store, *models[:2])
+    with pytest.raises(Conflict, match="is champion now, so nothing was rolled back"):
+        registry.rollback(store, "bad", "watch", expected=models[0])
+    assert registry.champion(store).digest == models[1]

@@ -1,0 +1,52 @@
+"""What Prometheus may ask of the watch: drift, live accuracy, labels, retrainings, and that it is alive."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from monitoring.retrainings import Outcome, Retraining
+from monitoring.state import State
+from monitoring.triggers import Decision
+
+REGISTRY = CollectorRegistry()
+SCORE = Gauge("inkloop_drift_score", "Drift of the inputs and answers, 1 is an alarm", ["version"], registry=REGISTRY)
+ALARMS = Counter("inkloop_drift_alarms", "Alarms of the drift detector", registry=REGISTRY)
+ACCURACY = Gauge("inkloop_live_accuracy", "Of the newest labeled answers, 0 to 1", ["version"], registry=REGISTRY)
+LABELS = Gauge("inkloop_labels_waiting", "Labels since the last retraining started", registry=REGISTRY)
+RETRAININGS = Counter("inkloop_retrainings", "Retrainings by how they ended", ["outcome"], registry=REGISTRY)
+LAST_LOOK = Gauge(
+    "inkloop_watch_last_run_timestamp_seconds", "When the watch last looked, since 1970", registry=REGISTRY
+)
+
+
+class Gauges:
+    """Keeps the metrics up to what the watch knows."""
+
+    def __init__(self) -> None:
+        self._newest_drift: datetime | None = None
+        self._ended: dict[str, Outcome] = {}
+
+    def serve(self, port: int) -> None:
+        """Answer Prometheus on 127.0.0.1. Raises OSError if the port is taken."""
+        start_http_server(port, addr="127.0.0.1", registry=REGISTRY)
+
+    def show(self, state: State, decision: Decision, retrainings: Sequence[Retraining], now: datetime) -> None:
+        """Show what one look came to."""
+        version = decision.signals.model_version
+        for gauge in (SCORE, ACCURACY):
+            gauge.clear()  # else the champions of before would stay
+        if state.points:
+            SCORE.labels(version).set(state.points[-1].score)
+        if decision.signals.accuracy is not None:
+            ACCURACY.labels(version).set(decision.signals.accuracy)
+        LABELS.set(decision.signals.labels.usable)
+        for drift in state.drifts:
+            if self._newest_drift is None or drift.at > self._newest_drift:
+                ALARMS.inc()
+                self._newest_drift = drift.at
+        for each in retrainings:
+            if each.outcome != "running" and each.id not in self._ended:
+                RETRAININGS.labels(each.outcome).inc()
+                self._ended[each.id] = each.outcome
+        LAST_LOOK.set(now.timestamp())

@@ -1,0 +1,87 @@
+"""Signals: what the decision about a retraining looks at, gathered from the newest answers and their labels."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra import captured
+from monitoring import quality, suspicion
+from monitoring.state import Drift, WatchSettings
+from monitoring.suspicion import Suspicion
+from monitoring.triggers import Labels, Signals
+
+CLASSES = 10
+
+
+def gather(
+    window: pa.Table,
+    labels: pa.Table,
+    reference: pa.Table,
+    version: str,
+    drifts: Sequence[Drift],
+    counted_from: datetime,
+    settings: WatchSettings,
+) -> Signals:
+    """The signals about the champion of this version.
+
+    window, reference: of `captured.SCHEMA`; labels: of `captured.LABEL_SCHEMA`; counted_from: the last run's start.
+    """
+    suspicions = suspicion.find(window, reference, settings.suspicion, labels)
+    honest = without(window, suspicions)
+    own = honest.filter(
+        pc.and_(
+            pc.equal(honest.column("model_version"), version),
+            pc.invert(pc.is_in(honest.column("source"), value_set=pa.array(settings.corrections_only, pa.string()))),
+        )
+    )
+    promised = quality.overall(reference)
+    live = quality.overall(own, settings.quality_labels)
+    avoidable = quality.avoidable(own, promised)
+    return Signals(
+        model_version=version,
+        drift_alarms=len(drifts),
+        promised=promised.accuracy if promised.answers else None,
+        accuracy=live.accuracy if live.answers else None,
+        accuracy_high=live.high if live.answers else None,
+        quality_labels=live.answers,
+        avoidable_errors=avoidable.errors,
+        seen_errors=avoidable.seen,
+        estimated_errors=quality.estimated_errors(_since_drift(own, drifts), reference),
+        labels=_new_labels(honest, labels, suspicions, counted_from),
+    )
+
+
+def without(table: pa.Table, suspicions: Sequence[Suspicion]) -> pa.Table:
+    """The rows that no suspicion is about."""
+    kept = np.ones(table.num_rows, bool)
+    for each in suspicions:
+        kept[each.rows] = False
+    return table.filter(pa.array(kept))
+
+
+def _since_drift(own: pa.Table, drifts: Sequence[Drift]) -> pa.Table:
+    """The answers since the first alarm: before it, confidence is no sign of harm. None where nothing drifted."""
+    if not drifts:
+        return own.slice(0, 0)
+    return own.filter(
+        pc.greater_equal(own.column("seen_at"), pa.scalar(drifts[0].at, own.schema.field("seen_at").type))
+    )
+
+
+def _new_labels(honest: pa.Table, labels: pa.Table, suspicions: Sequence[Suspicion], counted_from: datetime) -> Labels:
+    """What was labeled since the last run started."""
+    new = labels.filter(
+        pc.greater_equal(labels.column("seen_at"), pa.scalar(counted_from, labels.schema.field("seen_at").type))
+    )
+    rows = captured.with_labels(honest, new)
+    rows = rows.filter(pc.is_valid(rows.column("label")))
+    return Labels(
+        by_class=tuple(np.bincount(rows.column("label").to_numpy(), minlength=CLASSES).tolist()),
+        by_source=dict(Counter(rows.column("source").to_pylist())),
+        suspicious=sum(len(each.rows) for each in suspicions),
+        suspicions=tuple(each.reason for each in suspicions),
+    )

@@ -1,0 +1,159 @@
+"""The watch: looks at what production sent, sees drift and falling quality, and decides when to learn again.
+
+All that it knows lies in the store and is written once a look, after everything else: killed anywhere, it looks again.
+"""
+
+import base64
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra import captured, reference, registry
+from infra.registry import Champion
+from infra.storage import Missing, Store
+from inkloop import digits
+from monitoring import decisions, trials, triggers
+from monitoring.detector import Detector
+from monitoring.inflow import Inflow, start_after
+from monitoring.notifications import Event
+from monitoring.signals import gather
+from monitoring.state import KEPT_ALARMS, KEPT_POINTS, Drift, Point, State, WatchSettings
+from monitoring.triggers import Decision
+
+STATE = "loop/watch.json"
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Watches one store. `look` does one round; whoever calls it holds the watch's lease."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: WatchSettings,
+        start: Callable[[str, str], None],
+        tell: Callable[[Event], None],
+    ) -> None:
+        """start: begins a retraining, for a cause and a reason, and returns at once; tell: passes an event on."""
+        self._store, self._settings, self._start, self._tell = store, settings, start, tell
+        self._inflow = Inflow(store, settings.window)
+        self._reference: tuple[str, pa.Table] | None = None
+        self._judged = 0  # labels that the trials have looked at
+
+    def look(self, now: datetime) -> tuple[State, Decision]:
+        """Take in what is new, decide, act on it, and keep what is known. Raises UserError if the store is away."""
+        champion = registry.reigning(self._store)
+        state, etag = self._known()
+        known = self._reference_of(champion)
+        if state.champion != champion.digest:
+            state = self._welcome(state, champion, known)
+        detector = Detector.from_bytes(base64.b64decode(state.detector))
+        answers, state = self._take_in(state, champion)
+        drifts = self._drifts(detector, answers, champion)
+        told = {(drift.feature, drift.direction) for drift in state.drifts}
+        for drift in drifts:
+            if (drift.feature, drift.direction) in told:
+                continue  # it goes on: no news
+            told.add((drift.feature, drift.direction))
+            self._tell(Event("drift", f"Drift: {drift}", f"Model {champion.version}: {drift}.", drift.at))
+        state = state.model_copy(
+            update={
+                "detector": base64.b64encode(detector.to_bytes()).decode(),
+                "drifts": (*state.drifts, *drifts)[-KEPT_ALARMS:],
+            }
+        )
+        window = self._inflow.window()
+        past = decisions.past(self._store, champion, self._settings.training_minutes, now)
+        signals = gather(
+            window, self._inflow.labels(), known, champion.version, state.drifts, past.counted_from, self._settings
+        )
+        decision = triggers.decide(signals, past, self._settings.triggers, now)
+        self._act(decision)
+        self._try_models(champion, window, now)
+        if answers.num_rows or not state.points:
+            point = Point(
+                at=now,
+                version=champion.version,
+                answers=answers.num_rows,
+                score=detector.score,
+                loudest=next((name for name, _, _ in detector.loudest()), ""),
+                accuracy=signals.accuracy,
+                labels=signals.quality_labels,
+            )
+            state = state.model_copy(update={"points": (*state.points, point)[-KEPT_POINTS:]})
+        self._store.put(STATE, state.model_dump_json().encode(), if_match=etag, if_none_match=etag is None)
+        return state, decision
+
+    def _known(self) -> tuple[State, str | None]:
+        try:
+            content, etag = self._store.get_with_etag(STATE)
+        except Missing:
+            return State(), None
+        return State.model_validate_json(content), etag
+
+    def _reference_of(self, champion: Champion) -> pa.Table:
+        if self._reference is None or self._reference[0] != champion.digest:
+            self._reference = champion.digest, reference.read(self._store, champion.digest)
+        return self._reference[1]
+
+    def _welcome(self, state: State, champion: Champion, known: pa.Table) -> State:
+        """Begin anew with a new champion; what was read stays read."""
+        if state.champion:
+            reason = champion.decision.get("reason", "no reason was kept")
+            title = f"Champion {champion.version} answers"
+            self._tell(Event("champion", title, f"{title}: {reason}.", champion.since))
+        detector = Detector.from_reference(*_pictures(known), self._settings.detector)
+        begun = {"champion": champion.digest, "detector": base64.b64encode(detector.to_bytes()).decode(), "drifts": ()}
+        return state.model_copy(update=begun)
+
+    def _take_in(self, state: State, champion: Champion) -> tuple[pa.Table, State]:
+        """The champion's answers that were never taken in before, oldest first."""
+        start, read = start_after(state.read), set(state.read)
+        held = self._inflow.poll(start)
+        fresh = {key: table for key, table in held.items() if key not in read}
+        rows = pa.concat_tables([captured.SCHEMA.empty_table(), *fresh.values()]).sort_by("seen_at")
+        answers = rows.filter(pc.equal(rows.column("model_version"), champion.version))
+        kept = (key for key in state.read if start is None or captured.hour_of(key) >= start)
+        return answers, state.model_copy(update={"read": (*kept, *fresh)})
+
+    def _drifts(self, detector: Detector, answers: pa.Table, champion: Champion) -> list[Drift]:
+        if not answers.num_rows:
+            return []
+        before, seen_at = detector.seen, answers.column("seen_at")
+        return [
+            Drift(
+                at=seen_at[alarm.at - before].as_py(),
+                version=champion.version,
+                feature=alarm.feature,
+                direction=alarm.direction,
+                images=alarm.at - alarm.since + 1,
+            )
+            for alarm in detector.update(*_pictures(answers))
+        ]
+
+    def _act(self, decision: Decision) -> None:
+        is_news = decisions.record(self._store, decision)
+        if decision.start:
+            self._start(decision.cause or "", decision.reason)
+        if is_news and decision.verdict != "quiet":
+            self._tell(Event("decision", f"Retraining: {decision.verdict}", decision.reason, decision.at))
+
+    def _try_models(self, champion: Champion, window: pa.Table, now: datetime) -> None:
+        """Rule on a challenger, and on a champion that is no better than the one before, as labels come in."""
+        labeled = window.filter(pc.is_valid(window.column("label")))
+        if labeled.num_rows == self._judged:
+            return
+        self._judged = labeled.num_rows
+        if (ruled := trials.rule(self._store, champion, labeled, self._settings.trials)) is not None:
+            self._tell(Event("trial", ruled.title, ruled.text, now))
+
+
+def _pictures(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    images = np.stack(list(digits.images_of(table)))
+    said = table.column("probabilities").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return images, said.astype(np.float32).reshape(len(images), -1)

@@ -1,0 +1,88 @@
+"""The watch on this machine: looks again and again, starts retrainings as processes of their own, tells people."""
+
+import logging
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import NonNegativeInt, PositiveFloat
+
+from infra import lease
+from infra.storage import open_store
+from inkloop.errors import UserError
+from inkloop.settings import Settings
+from monitoring import retrainings
+from monitoring.gauges import Gauges
+from monitoring.notifications import VARIABLE_PREFIX, Event, NotificationSettings, notify
+from monitoring.state import WatchSettings
+from monitoring.watch import Watch
+
+LEASE = "loop/watch-lease.json"
+
+log = logging.getLogger(__name__)
+
+
+class LoopSettings(Settings):
+    """How the loop runs: how often it looks, what it watches, what a retraining is."""
+
+    interval_s: PositiveFloat = 30.0  # between two looks
+    metrics_port: NonNegativeInt = 9464  # on 127.0.0.1; 0: none
+    profile: str = "retrain"  # of a retraining
+    source: str = "mnist"  # its old digits
+    watch: WatchSettings = WatchSettings()
+
+
+def watch(store_url: str, settings: LoopSettings, artifacts: Path, data: Path, host: str = "") -> None:
+    """Watch the store until interrupted; where another process watches it, wait until that one is gone."""
+    store, gauges = open_store(store_url), Gauges()
+    if settings.metrics_port:
+        gauges.serve(settings.metrics_port)
+    people = NotificationSettings.from_environment(VARIABLE_PREFIX)
+
+    def start(cause: str, why: str) -> None:
+        _start_retraining(store_url, settings, artifacts, data, host, cause, why)
+
+    def tell(event: Event) -> None:
+        log.warning("%s: %s", event.title, event.text)
+        try:
+            notify(event, people)
+        except UserError as error:
+            log.error("%s", error)
+
+    watching = Watch(store, settings.watch, start, tell)
+    while True:
+        try:
+            with lease.held(store, LEASE) as held:
+                while held.is_ours():
+                    now = datetime.now(UTC)
+                    state, decision = watching.look(now)
+                    gauges.show(state, decision, retrainings.history(store), now)
+                    time.sleep(settings.interval_s)
+        except lease.Taken as taken:
+            log.warning("%s", taken)
+        except (UserError, BotoCoreError, ClientError) as error:  # the store is away, or not filled yet
+            log.warning("%s", error)
+        time.sleep(settings.interval_s)
+
+
+def _start_retraining(
+    store_url: str, settings: LoopSettings, artifacts: Path, data: Path, host: str, cause: str, why: str
+) -> None:
+    """Begin it in a process of its own, which outlives this one; its output goes to a file."""
+    artifacts.mkdir(parents=True, exist_ok=True)
+    options = {
+        "store": store_url,
+        "profile": settings.profile,
+        "source": settings.source,
+        "artifacts": str(artifacts),
+        "data": str(data),
+        "host": host,
+        "cause": cause,
+        "why": why,
+    }
+    command = [sys.executable, "-m", "pipeline", "retrain", *(f"--{name}={value}" for name, value in options.items())]
+    with (artifacts / "retraining.log").open("a") as output:
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
