@@ -145,7 +145,7 @@ def estimated_errors(answers: pa.Table, reference: pa.Table, tolerated: float = 
     if not answers.num_rows or not reference.num_rows:
         return 0.0
     at_most = estimated(answers, reference) + GUESSED_TOO_LOW
-    return max(0.0, (1 - _allowed(overall(reference), tolerated) - at_most) * answers.num_rows)
+    return float(max(0.0, (1 - _allowed(overall(reference), tolerated) - at_most) * answers.num_rows))
 
 
 def _allowed(promised: Quality, tolerated: float) -> float:
