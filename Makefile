@@ -28,7 +28,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve check audit format golden lock clean
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ bench-pipeline: $(READY) ## time the profile from nothing over three seeds (half
 
 bench-serve: $(READY) ## time the served champion beside other servers (STORE=...; a quarter of an hour); keeps benchmarks/results/serve.json
 	@$(RUN) -m benchmarks.serve $(if $(STORE),--store "$(STORE)")
+
+bench-policies: $(READY) ## replay a stream of drifts under each policy of retraining (a quarter of an hour); keeps benchmarks/results/policies.json
+	@$(RUN) -m benchmarks.policies
 
 check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check

@@ -44,8 +44,13 @@ def history(store: Store, limit: int) -> list[Decision]:
     return [_read(store, key) for key in keys[max(0, len(keys) - limit) :]]
 
 
-def past(store: Store, champion: Champion, training_minutes: float, now: datetime) -> Past:
-    """What went before, as `triggers.decide` needs it. training_minutes: what a run takes."""
+def past(
+    store: Store, champion: Champion, training_minutes: float, now: datetime, own: lease.Holding | None = None
+) -> Past:
+    """What went before, as `triggers.decide` needs it.
+
+    training_minutes: what a run takes; own: the lease if this process holds it, which is no reason to wait.
+    """
     # By version and not by time, so that no clock has a say in which decisions were about this champion.
     about_it: list[Decision] = []
     for key in reversed(store.list(FOLDER)):
@@ -56,7 +61,7 @@ def past(store: Store, champion: Champion, training_minutes: float, now: datetim
     holder = lease.holder(store, LEASE, now)
     return Past(
         counted_from=about_it[0].counted_from if about_it else champion.since,
-        running=holder.by if holder else None,
+        running=holder.by if holder and not (own and own.lease.holder == holder.holder) else None,
         in_vain=sum(decision.start for decision in about_it),
         training_minutes=training_minutes,
     )

@@ -71,6 +71,7 @@ def test_who_holds_the_lease_is_running(store):
         now = datetime.now(UTC)
         assert decisions.past(store, champion(), 10, now).running == holding.lease.by
         look(store, now, BAD)
+        assert decisions.past(store, champion(), 10, now, own=holding).running is None
     assert verdicts(store) == ["wait"]
     assert decisions.past(store, champion(), 10, datetime.now(UTC)).running is None
 
