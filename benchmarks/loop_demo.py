@@ -64,11 +64,11 @@ class Scale:
     labeled_share: float = 0.7  # of the digits sent after the alarm
     audit_share: float = 0.05  # before it
     limit_s: float = 780.0  # within which the new champion must answer
-    pool: int = 4_000  # digits of each pen
+    pool: int = 6_000  # digits of each pen: enough for the whole time
     min_labels: int = 1_000
 
 
-SHORT = Scale(rate=30, before_s=15, after_s=10, pool=2_500, min_labels=400)
+SHORT = Scale(rate=15, before_s=20, after_s=20, pool=5_000, min_labels=400)
 
 
 @dataclass

@@ -32,10 +32,11 @@ def keys(store: Store) -> tuple[ApiKey, ...]:
 def add(store: Store, name: str) -> str:
     """Make a key for this name and return it: it cannot be had again. Raises UserError if the name has one."""
     known, etag = _read(store)
-    if not name.strip() or any(key.name == name for key in known):
-        raise UserError(
-            f"key {name!r}: there is one of this name, or it is none. Choose another, or remove that first."
-        )
+    if not name.strip():
+        raise UserError("no name given for the key: say whose it is, as in make key NAME=ada.")
+    if any(key.name == name for key in known):
+        remove_it = f"python -m pipeline keys remove {name}"
+        raise UserError(f"key {name!r}: there is one of this name. Choose another, or run `{remove_it}` first.")
     key = secrets.token_urlsafe(32)
     _write(store, (*known, ApiKey(name=name, since=datetime.now(UTC), sha256=hashed(key))), etag)
     return key

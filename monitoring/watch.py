@@ -60,7 +60,9 @@ class Watch:
             if (drift.feature, drift.direction) in told:
                 continue  # it goes on: no news
             told.add((drift.feature, drift.direction))
-            self._tell(Event("drift", f"Drift: {drift}", f"Model {champion.version}: {drift}.", drift.at))
+            self._tell(
+                Event("drift", f"Drift: {drift}", f"So it is in what model {champion.version} answers to.", drift.at)
+            )
         state = state.model_copy(
             update={
                 "detector": base64.b64encode(detector.to_bytes()).decode(),
@@ -104,9 +106,8 @@ class Watch:
     def _welcome(self, state: State, champion: Champion, known: pa.Table) -> State:
         """Begin anew with a new champion; what was read stays read."""
         if state.champion:
-            reason = champion.decision.get("reason", "no reason was kept")
-            title = f"Champion {champion.version} answers"
-            self._tell(Event("champion", title, f"{title}: {reason}.", champion.since))
+            reason = f"{champion.decision.get('reason', 'no reason was kept')}."
+            self._tell(Event("champion", f"Champion {champion.version} answers", reason, champion.since))
         detector = Detector.from_reference(*_pictures(known), self._settings.detector)
         begun = {"champion": champion.digest, "detector": base64.b64encode(detector.to_bytes()).decode(), "drifts": ()}
         return state.model_copy(update=begun)

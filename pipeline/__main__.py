@@ -179,11 +179,16 @@ def challenge(
 @app.command()
 def withdraw(store: Store = str(DEFAULT_STORE)) -> None:
     """Try no challenger any longer."""
-    from infra import challenger
+    from infra import challenger, registry
     from infra.storage import open_store
 
-    challenger.withdraw(open_store(store))
-    print("No challenger is tried. Servers follow within 5 seconds.")
+    home = open_store(store)
+    registry.reigning(home)  # a wrong store has no champion: better said than taken for done
+    if (tried := challenger.challenger(home)) is None:
+        print("No challenger was tried, so there is nothing to withdraw.")
+        return
+    challenger.withdraw(home)
+    print(f"Challenger {tried.version} is withdrawn. Servers follow within 5 seconds.")
 
 
 @keys.command("add")
@@ -229,7 +234,10 @@ def forget(
         raise UserError("no person named: give the one whose digits are to go, as sent in the header Inkloop-Person.")
     opened = open_store(store)
     removed = shipping.forget(CaptureSettings.from_environment(VARIABLE_PREFIX).folder_for(opened), opened, person)
-    print(f"{removed} captured digits and labels are removed from {opened}; what waits on servers goes without them.")
+    print(
+        f"{removed} captured digits and labels are removed from {opened}. What servers have not shipped yet will arrive "
+        "without those of hers."
+    )
 
 
 @app.command()

@@ -63,8 +63,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes is not None and self._head_bytes > self.limits.head_bytes:
-            limit = self.limits.head_bytes
-            self._hang_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The headers are over {limit} bytes; send less.")
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         """The first byte of a request came."""
@@ -75,6 +74,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The headers are there; a body may follow."""
         self._head_bytes = None
+        # A head that came all at once was not counted on its way.
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.limits.head_bytes:
+            self._refuse_head()
+            raise ValueError("the parser goes no further")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -104,6 +107,10 @@ class LimitedProtocol(HttpToolsProtocol):
                 detail = f"The request did not arrive within {limits.request_s:g} seconds."
                 self._hang_up(HTTPStatus.REQUEST_TIMEOUT, detail)
         self._next_look = self.loop.call_later(min(due, limits.request_s) if due > 0 else limits.answer_s, self._look)
+
+    def _refuse_head(self) -> None:
+        detail = f"The headers are over {self.limits.head_bytes} bytes; send less."
+        self._hang_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 
     def _hang_up(self, status: HTTPStatus, detail: str) -> None:
         if self.transport.is_closing():

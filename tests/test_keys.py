@@ -39,10 +39,17 @@ def test_a_key_is_kept_as_a_hash_alone(store: FolderStore, tmp_path: Path):
     assert [each.name for each in api_keys.keys(store)] == ["ada"]
 
 
-@pytest.mark.parametrize("name", ["ada", "", "  "])
-def test_a_name_that_has_a_key_or_is_none_gets_no_other(store: FolderStore, name: str):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ada", "Choose another, or run `python -m pipeline keys remove ada` first"),
+        ("", "say whose"),
+        ("  ", "say whose"),
+    ],
+)
+def test_a_name_that_has_a_key_or_is_none_gets_no_other(store: FolderStore, name: str, said: str):
     api_keys.add(store, "ada")
-    with pytest.raises(UserError, match="Choose another"):
+    with pytest.raises(UserError, match=said):
         api_keys.add(store, name)
 
 

@@ -89,6 +89,12 @@ def test_headers_without_end_are_refused(strict, flood):
         assert heard(greedy).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
 
 
+def test_a_head_that_is_too_long_is_refused_also_if_it_comes_at_once(strict):
+    with connect(strict) as greedy:
+        greedy.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\na: " + b"b" * 9000 + b"\r\n\r\n")
+        assert heard(greedy).startswith(b"HTTP/1.1 431 ")
+
+
 def test_what_is_not_http_is_refused_as_a_problem(strict):
     with connect(strict) as stranger:
         stranger.sendall(b"\x16\x03\x01 hello\r\n\r\n")
