@@ -6,10 +6,11 @@ PROFILE ?= default#   smoke (a minute), default (ten), full (hours), or a file o
 SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
 PERSON ?=#            of make forget: as sent in the header Inkloop-Person
+SETTINGS ?=#          of make watch: a YAML file that says what differs
 PORT ?=#              of make serve; empty: 3000
 VERSION ?=#           a model, by the model_version of its answers
 CANARY ?=#            of make challenge: the share of those who ask; empty: only in the shadow
-REASON ?=#            of make rollback: why
+REASON ?=#            of make rollback and retrain: why
 KFP_HOST ?=#          http://host:port of Kubeflow Pipelines
 UV_VERSION := 0.13.9
 
@@ -28,7 +29,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +55,15 @@ pipeline-compile: $(READY) ## write the pipeline as Kubeflow's IR YAML to artifa
 
 serve: $(READY) ## serve the champion on http://127.0.0.1:3000 (PORT=... STORE=...)
 	@$(RUN) -m pipeline serve $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)")
+
+watch: $(READY) ## watch what production sends, and retrain when the model gets worse (STORE=... SETTINGS=watch.yaml)
+	@$(RUN) -m pipeline watch $(if $(STORE),--store "$(STORE)") $(if $(SETTINGS),--settings "$(SETTINGS)")
+
+retrain: $(READY) ## train the champion on, on what production sent and people labeled (REASON=... STORE=...)
+	@$(RUN) -m pipeline retrain $(if $(REASON),--why "$$REASON") $(if $(STORE),--store "$(STORE)")
+
+loop-demo: $(READY) ## the closed loop live: other people write, the alarm fires, a better champion takes over (ten minutes)
+	@$(RUN) -m benchmarks.loop_demo
 
 rollback: $(READY) ## put the champion before back (REASON="misreads 7" STORE=...)
 	@$(RUN) -m pipeline rollback --reason "$$REASON" $(if $(STORE),--store "$(STORE)")

@@ -21,7 +21,7 @@ def package(
     """Write the card, build the Bento, upload the model and its reference; swap the champion if it was promoted."""
     from pathlib import Path
 
-    from infra import reference, registry, signing
+    from infra import challenger, reference, registry, signing
     from infra.bento import build
     from infra.storage import open_store
     from inkloop import artifacts, digits
@@ -42,5 +42,8 @@ def package(
     Path(card.path).write_text(text)
     labels, signatures = {"model": digest, **info.lineage}, signing.signatures(home, digest)
     build(model, settings.bento_name, version, text, labels, signatures, Path(bento.path))
-    if decided.promoted:
+    if decided.promoted and decided.champion is not None and settings.promotion != "at once":
+        canary = settings.canary_share if settings.promotion == "canary" else None
+        challenger.challenge(home, digest, canary, by="pipeline")
+    elif decided.promoted:
         registry.promote(home, digest, decided.model_dump(mode="json"), expected=decided.champion)

@@ -1,7 +1,7 @@
 """The model card: what a model is, how well it does, what it is for and where it comes from (Mitchell 2019)."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,8 +14,11 @@ WORST_SLICES = 5
 
 
 class PackagingSettings(Settings):
-    """What the package says of itself."""
+    """What the package says of itself, and how a model that the gate lets pass becomes champion."""
 
+    # shadow and canary: once a champion reigns, production tries the model first, and the watch promotes it.
+    promotion: Literal["at once", "shadow", "canary"] = "at once"
+    canary_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     bento_name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")] = "inkloop"
     intended_use: str = (
         "Reading single handwritten digits, 0 to 9, from drawings, scans and photographs of one digit each. "

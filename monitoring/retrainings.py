@@ -1,14 +1,17 @@
 """Retrainings: what each was started for, on which digits, and how it ended; one record each in the store."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from infra import lease
 from infra.storage import Store
 from inkloop.settings import Settings
+from monitoring.decisions import LEASE
 
 PLACE = "loop/retrainings"
+UNSEEN = timedelta(minutes=5)  # a retraining without the lease for so long is none any more
 
-Outcome = Literal["running", "promoted", "refused", "failed", "submitted"]
+Outcome = Literal["running", "promoted", "on trial", "refused", "failed", "submitted"]
 
 
 class Retraining(Settings):
@@ -44,3 +47,15 @@ def history(store: Store, newest: int = 100) -> list[Retraining]:
     """The newest retrainings, oldest first."""
     keys = store.list(f"{PLACE}/")[-newest:]
     return [Retraining.model_validate_json(store.get(key)) for key in keys]
+
+
+def bury(store: Store, now: datetime) -> list[Retraining]:
+    """Have the record say of each retraining whose process died that it failed. Returns those that it said so of."""
+    if lease.holder(store, LEASE, now) is not None:
+        return []
+    died = {"outcome": "failed", "verdict": "its process died", "ended": now}
+    return [
+        keep(store, each.model_copy(update=died))
+        for each in history(store)
+        if each.outcome == "running" and now - each.started > UNSEEN
+    ]

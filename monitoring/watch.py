@@ -16,7 +16,7 @@ from infra import captured, reference, registry
 from infra.registry import Champion
 from infra.storage import Missing, Store
 from inkloop import digits
-from monitoring import decisions, trials, triggers
+from monitoring import decisions, retrainings, trials, triggers
 from monitoring.detector import Detector
 from monitoring.inflow import Inflow, start_after
 from monitoring.notifications import Event
@@ -48,6 +48,8 @@ class Watch:
     def look(self, now: datetime) -> tuple[State, Decision]:
         """Take in what is new, decide, act on it, and keep what is known. Raises UserError if the store is away."""
         champion = registry.reigning(self._store)
+        for died in retrainings.bury(self._store, now):
+            self._tell(Event("retraining", f"Retraining {died.id} failed", f"{died.verdict}.", died.started))
         state, etag = self._known()
         known = self._reference_of(champion)
         if state.champion != champion.digest:

@@ -235,8 +235,8 @@ def forget(
     opened = open_store(store)
     removed = shipping.forget(CaptureSettings.from_environment(VARIABLE_PREFIX).folder_for(opened), opened, person)
     print(
-        f"{removed} captured digits and labels are removed from {opened}. What servers have not shipped yet will arrive "
-        "without those of hers."
+        f"{removed} captured digits and labels are removed from {opened}. What servers have not shipped yet will "
+        "arrive without hers."
     )
 
 

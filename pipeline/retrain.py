@@ -111,9 +111,11 @@ def _run(
         settings.profile, settings.source, store_url, artifacts, data, console, record.production, record.champion
     )
     decision = Decision.model_validate_json(finished.output("gate", "decision").read_text())
+    reigns = registry.reigning(open_store(store_url)).digest == decision.challenger
+    passed: retrainings.Outcome = "promoted" if reigns else "on trial"
     return record.model_copy(
         update={
-            "outcome": "promoted" if decision.promoted else "refused",
+            "outcome": passed if decision.promoted else "refused",
             "challenger": decision.challenger,
             "verdict": decision.reason,
             "ended": datetime.now(UTC),

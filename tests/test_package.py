@@ -9,7 +9,7 @@ import pytest
 from kfp.dsl import Artifact, Dataset, Markdown, Model
 
 from components.package import package
-from infra import registry
+from infra import challenger, registry
 from infra.storage import Conflict, FolderStore, Store
 from inkloop import artifacts
 from inkloop.card import PackagingSettings
@@ -38,7 +38,7 @@ def store(tmp_path) -> Store:
 def packed(model_directory, other_model_directory, few_digits, store, tmp_path):
     """Runs the step with a decision of the gate; returns the folder of its outputs."""
 
-    def run(promoted: bool, champion: str | None = None) -> Path:
+    def run(promoted: bool, champion: str | None = None, **config: str) -> Path:
         folder = tmp_path / "outputs"
         folder.mkdir(exist_ok=True)
         decision = Decision(
@@ -59,7 +59,7 @@ def packed(model_directory, other_model_directory, few_digits, store, tmp_path):
             decision=Artifact(uri=str(folder / "decision")),
             bento=Artifact(uri=str(folder / "bento")),
             card=Markdown(uri=str(folder / "card.md")),
-            config=PackagingSettings().model_dump(),
+            config=PackagingSettings(**config).model_dump(),
             store=str(store.root),
             store_id="",
         )
@@ -142,3 +142,20 @@ def test_the_card_says_how_good_the_model_is_what_for_and_from_where(packed, mod
     assert card.index("| slant: left | 96.00% |") < card.index("| label 8 | 98.10% |")
     for needed in ("promoted; the first champion", "## Intended use", "## Limits", "| seed | `0` |"):
         assert needed in card
+
+
+@pytest.mark.parametrize(("promotion", "share"), [("shadow", 0), ("canary", 0.05)])
+def test_if_asked_production_tries_it_first(packed, store, other_model_directory, promotion, share):
+    champion = registry.publish(store, other_model_directory)
+    registry.promote(store, champion, {}, expected=None)
+
+    packed(promoted=True, champion=champion, promotion=promotion)
+
+    assert registry.reigning(store).digest == champion
+    tried = challenger.challenger(store)
+    assert (tried.mode, tried.share) == (promotion, share)
+
+
+def test_the_first_champion_has_nothing_to_be_tried_beside(packed, store, model_directory):
+    packed(promoted=True, promotion="shadow")
+    assert registry.reigning(store).digest == artifacts.digest(model_directory)

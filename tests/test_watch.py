@@ -7,15 +7,16 @@ import pytest
 from recorded import label_of, micros, write_segment
 from served import crown
 
-from infra import challenger, reference, registry
+from infra import challenger, lease, reference, registry
 from infra.storage import Conflict, FolderStore, Store
 from inkloop import digits
 from inkloop.corruptions import corrupt
 from inkloop.digits import Digits
 from inkloop.errors import UserError
 from inkloop.runtime import Recognizer
-from monitoring import decisions
+from monitoring import decisions, retrainings
 from monitoring.detector import Detector
+from monitoring.retrainings import Retraining
 from monitoring.state import State, WatchSettings
 from monitoring.triggers import TriggerSettings
 from monitoring.watch import STATE, Watch
@@ -240,3 +241,28 @@ def test_few_labels_are_no_trial(production, second, usual):
     production.look()
 
     assert registry.reigning(production.store).digest == second.digest
+
+
+def test_a_retraining_whose_process_died_is_said_to_have_failed_and_one_that_runs_is_not(production, first):
+    then = datetime.now(UTC) - timedelta(hours=1)
+    begun = Retraining(
+        id=retrainings.new_id(then),
+        cause="regret",
+        why="too many errors",
+        started=then,
+        champion=first.digest,
+        production="none",
+        data_version=None,
+        digits=200,
+    )
+    retrainings.keep(production.store, begun)
+
+    with lease.held(production.store, decisions.LEASE):
+        production.look()
+        assert retrainings.history(production.store) == [begun]
+    production.look()
+
+    assert [(each.outcome, each.verdict) for each in retrainings.history(production.store)] == [
+        ("failed", "its process died")
+    ]
+    assert production.told == [f"Retraining {begun.id} failed"]
