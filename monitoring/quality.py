@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 Z = 1.96  # of a 95% interval
 GUESSED_TOO_LOW = 0.03  # by which guessed accuracy may be below the real one, as measured (docs/triggers.md)
-TOLERATED_SHARE = 0.25  # of the promised error rate: a fall by less is not worth anything
 
 By = Literal["source", "model_version", "writer", "hour"]
 
@@ -149,8 +148,9 @@ def estimated_errors(answers: pa.Table, reference: pa.Table, tolerated: float = 
 
 
 def _allowed(promised: Quality, tolerated: float) -> float:
-    """The share of errors that is nothing to act on. The lower end counts: a small reference promises little."""
-    return (1 - promised.low) + max(tolerated, TOLERATED_SHARE * (1 - promised.low))
+    """The share of errors that is nothing to act on: those promised, and as many more as are tolerated or chance."""
+    error = 1 - promised.accuracy
+    return error + max(tolerated, float(np.sqrt(error * (1 - error) / promised.answers)))
 
 
 def _lead(table: pa.Table) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ class TriggerSettings(Settings):
     """When a retraining starts. Shares and accuracies are in 0..1; None switches a trigger off."""
 
     errors_per_training_minute: PositiveFloat | None = 10.0  # wrong answers that one minute of training is worth
-    min_seen_errors: PositiveInt = 10  # of the avoidable ones, on labeled digits: fewer may be chance
+    min_evidence: PositiveInt = 10  # avoidable errors on labeled digits: fewer may be chance
     max_fall: Share | None = (
         0.05  # of accuracy below the promised; for those with too few requests for errors to pile up
     )
@@ -38,6 +38,7 @@ class TriggerSettings(Settings):
 
     cooldown_hours: Hours = 1.0  # doubled for each run in a row that brought no better model, as the price is
     min_labels: PositiveInt = 200  # to learn from
+    min_misread: PositiveInt = 50  # avoidable errors among them: a run that starts on fewer is mostly in vain
     min_classes: Annotated[int, Field(ge=1, le=10)] = 8
     min_per_class: PositiveInt = 5
     max_class_share: Share = 0.5
@@ -109,7 +110,7 @@ def decide(signals: Signals, past: Past, settings: TriggerSettings, now: datetim
     counted_from = min(past.counted_from, now) if past.counted_from <= now + SKEW else now
     elapsed = now - counted_from
     fired = _fired(signals, past, settings, elapsed)
-    against = None if fired is None else _obstacle(signals.labels, past, settings, elapsed)
+    against = None if fired is None else _obstacle(signals, fired[0], past, settings, elapsed)
     verdict: Verdict
     if fired is None and signals.drift_alarms >= settings.min_drift_alarms:
         verdict, reason = "ask for labels", f"The input has drifted, {_quality_in_words(signals, settings)}."
@@ -141,7 +142,7 @@ def _fired(signals: Signals, past: Past, settings: TriggerSettings, elapsed: tim
     """The first trigger that fires, the most pressing first, and why."""
     price = price_in_errors(past, settings)
     measured = signals.quality_labels >= settings.min_quality_labels
-    if price is not None and signals.avoidable_errors >= price and signals.seen_errors >= settings.min_seen_errors:
+    if price is not None and signals.avoidable_errors >= price and signals.seen_errors >= settings.min_evidence:
         return (
             "regret",
             f"Some {signals.avoidable_errors:.0f} answers were wrong that need not be, a run is worth {price:.0f}",
@@ -171,7 +172,9 @@ def _has_fallen(signals: Signals, settings: TriggerSettings) -> bool:
     return signals.accuracy_high < signals.promised - settings.max_fall
 
 
-def _obstacle(labels: Labels, past: Past, settings: TriggerSettings, elapsed: timedelta) -> tuple[Obstacle, str] | None:
+def _obstacle(
+    signals: Signals, cause: Cause, past: Past, settings: TriggerSettings, elapsed: timedelta
+) -> tuple[Obstacle, str] | None:
     """The first thing that stands against a run, and how to say it."""
     if past.running is not None:
         return "running", f"a run is on its way ({past.running})"
@@ -182,6 +185,7 @@ def _obstacle(labels: Labels, past: Past, settings: TriggerSettings, elapsed: ti
             "cooldown",
             f"the last run was {_minutes(elapsed)} ago{vain}, the next may start after {_minutes(cooldown)}",
         )
+    labels = signals.labels
     usable, suspicious = labels.usable, labels.suspicious
     # Before too little: where most labels are left out, to ask for more would be the wrong advice.
     if suspicious > settings.max_suspicious_share * (usable + suspicious):
@@ -191,6 +195,11 @@ def _obstacle(labels: Labels, past: Past, settings: TriggerSettings, elapsed: ti
         )
     if usable < settings.min_labels:
         return "too little", f"only {usable} digits are labeled, {settings.min_labels} are needed"
+    if cause in ("regret", "quality") and signals.seen_errors < settings.min_misread:
+        return (
+            "too little",
+            f"only {signals.seen_errors:.0f} misread digits are labeled, {settings.min_misread} are needed",
+        )
     return _one_sided(labels, settings)
 
 

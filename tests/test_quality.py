@@ -144,7 +144,7 @@ def test_a_model_as_good_as_promised_has_few_avoidable_errors_whatever_chance_do
     assert most < 20
 
 
-def test_a_small_reference_promises_little(reference):
+def test_what_a_small_reference_promises_may_be_chance():
     live = of(([True] * 94 + [False] * 6) * 10)
     assert quality.avoidable(live, Quality(1940, 2000)).seen > quality.avoidable(live, Quality(97, 100)).seen
 

@@ -194,7 +194,16 @@ def test_a_single_drift_alarm_may_be_the_false_one():
 
 def test_many_errors_of_which_hardly_one_was_seen_are_no_evidence():
     found = changed(BAD, accuracy_high=1.0, seen_errors=9)
-    assert decide(found, LONG_AGO, DEFAULT, NOW).verdict != "start"
+    assert decide(found, LONG_AGO, DEFAULT, NOW).cause is None
+
+
+@pytest.mark.parametrize("cause", ["regret", "quality"])
+def test_with_few_misread_digits_to_learn_from_more_labels_are_asked_for(cause):
+    found = changed(BAD, seen_errors=49, avoidable_errors=5_000 if cause == "regret" else 0)
+    decision = decide(found, LONG_AGO, DEFAULT, NOW)
+    assert (decision.verdict, decision.cause, decision.obstacle) == ("ask for labels", cause, "too little")
+    assert decision.reason.endswith("but only 49 misread digits are labeled, 50 are needed.")
+    assert decide(changed(found, seen_errors=50), LONG_AGO, DEFAULT, NOW).start
 
 
 def test_confidence_has_no_say_where_labels_have():
