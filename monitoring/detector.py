@@ -50,7 +50,7 @@ class Detector:
     def __init__(self, basis: Basis, edges: NDArray[np.float64], pool: Counts, threshold: float) -> None:
         """Start a stream; see `from_reference`. pool: counts of the values seen so far, (features, bins)."""
         self.seen = 0
-        self.basis, self._edges, self._threshold = basis, edges, threshold
+        self.basis, self._edges, self.threshold = basis, edges, threshold
         self._pool, self._fresh = pool, np.zeros_like(pool)
         self._ratios = conformal.ratios_of(pool)
         # Of each bet: the likelihood ratio of a change, summed over all images at which it may have come.
@@ -106,7 +106,7 @@ class Detector:
 
     def _advance(self, bins: Counts) -> list[Alarm]:
         alarms, since_alarm = [], 0
-        sums, ones, limit = self._sums, np.ones_like(self._sums), self._threshold * len(self._sums)
+        sums, ones, limit = self._sums, np.ones_like(self._sums), self.threshold * len(self._sums)
         for place, ratios in enumerate(conformal.picked(self._ratios, bins), 1):
             sums += ones
             sums *= ratios
@@ -145,11 +145,11 @@ class Detector:
         return sorted(found, key=lambda each: -each[-1])
 
     def _score(self, statistic: float) -> float:
-        return float(np.log(max(statistic, 1.0)) / np.log(self._threshold))
+        return float(np.log(max(statistic, 1.0)) / np.log(self.threshold))
 
     def to_bytes(self) -> bytes:
         """All of its state."""
-        numbers = {"seen": self.seen, "threshold": self._threshold, "features": NAMES}
+        numbers = {"seen": self.seen, "threshold": self.threshold, "features": NAMES}
         file = BytesIO()
         np.savez_compressed(
             file,
