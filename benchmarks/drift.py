@@ -258,7 +258,7 @@ def main() -> None:
 
     detector = Detector.from_reference(reference.images, reference.answers, DetectorSettings())
     start = detector.to_bytes()
-    keep(cost(detector, test))
+    keep(cost(detector, test.take(random.permutation(len(test.images)))))
     clean = on(detector, test)
     changed = {name: answered(model, corruptions.corrupt(test.images[::2], name, seed=0)) for name in corruptions.NAMES}
     delays: list[dict[str, Any]] = []

@@ -20,8 +20,9 @@ from monitoring import conformal
 from monitoring.conformal import BETS, DIRECTIONS, Counts
 from monitoring.features import NAMES, Basis, basis_of, features
 
-RENEWAL = 0.01  # the bets are weighed anew when the pool has grown by this share
+RENEWAL = 0.02  # the bets are weighed anew when the pool has grown by this share
 BASIS_SHARE = 0.25  # of the reference
+CHUNK = 128  # images that are looked at before anything is asked about alarms
 MEMORY = 2_000  # images back to which the start of a change is looked for
 
 
@@ -88,9 +89,9 @@ class Detector:
         bins = conformal.bins_of(values.astype(float), self._edges)
         alarms: list[Alarm] = []
         while len(bins):
-            room = self._renewal_at - self._grown
-            alarms += self._advance(bins[:room])
-            bins = bins[room:]
+            looked, alarm = self._advance(bins[: min(CHUNK, self._renewal_at - self._grown)])
+            alarms += [alarm] if alarm else []
+            bins = bins[looked:]
             if self._grown == self._renewal_at:
                 self._pool, self._fresh = self._pool + self._fresh, np.zeros_like(self._fresh)
                 self._ratios = conformal.ratios_of(self._pool)
@@ -104,29 +105,31 @@ class Detector:
     def _renewal_at(self) -> int:
         return max(1, int(RENEWAL * self._pool[0].sum()))
 
-    def _advance(self, bins: Counts) -> list[Alarm]:
-        alarms, since_alarm = [], 0
-        sums, ones, limit = self._sums, np.ones_like(self._sums), self.threshold * len(self._sums)
-        for place, ratios in enumerate(conformal.picked(self._ratios, bins), 1):
-            sums += ones
-            sums *= ratios
-            if sums.dot(ones) >= limit:
-                self._remember(bins[since_alarm:place])
-                alarms.append(self._alarm(self.seen + place - 1))
-                sums[:], self._recent, since_alarm = 0, self._recent[:0], place
-        self._remember(bins[since_alarm:])
-        self._fresh += conformal.counts_of(bins)
-        self.seen += len(bins)
-        return alarms
+    def _advance(self, bins: Counts) -> tuple[int, Alarm | None]:
+        """Look at these up to the first alarm; returns how many those are, and the alarm."""
+        sums, ones = conformal.picked(self._ratios, bins), np.ones_like(self._sums)
+        before = self._sums
+        for row in sums:
+            row *= np.add(before, ones)
+            before = row
+        fired = np.flatnonzero(sums.sum(1) >= self.threshold * sums.shape[1])
+        looked = int(fired[0]) + 1 if len(fired) else len(bins)
+        self.seen += looked
+        self._sums = sums[looked - 1].copy()
+        self._fresh += conformal.counts_of(bins[:looked])
+        self._recent = np.concatenate([self._recent, bins[:looked].astype(np.uint8)])[-MEMORY:]
+        if not len(fired):
+            return looked, None
+        alarm = self._alarm()
+        self._sums, self._recent = np.zeros_like(self._sums), self._recent[:0]
+        return looked, alarm
 
-    def _remember(self, bins: Counts) -> None:
-        self._recent = np.concatenate([self._recent, bins.astype(np.uint8)])[-MEMORY:]
-
-    def _alarm(self, at: int) -> Alarm:
+    def _alarm(self) -> Alarm:
         sums = self._sums.reshape(len(NAMES), len(DIRECTIONS), len(BETS))
         feature, direction = np.unravel_index(sums.sum(-1).argmax(), sums.shape[:2])
         bet = direction * len(BETS) + sums[feature, direction].argmax()
         backward = np.log(self._ratios[feature, self._recent[::-1, feature], bet]).cumsum()
+        at = self.seen - 1
         return Alarm(at, at - int(backward.argmax()), NAMES[feature], DIRECTIONS[direction])
 
     @property
