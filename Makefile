@@ -29,7 +29,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean bench-drift
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ bench-serve: $(READY) ## time the served champion beside other servers (STORE=..
 
 bench-policies: $(READY) ## replay a stream of drifts under each policy of retraining (a quarter of an hour); keeps benchmarks/results/policies.json
 	@$(RUN) -m benchmarks.policies
+
+bench-drift: $(READY) ## false alarms and delays of the drift detector (STORE=...; a quarter of an hour); keeps benchmarks/results/drift.json
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.drift $(if $(STORE),--store "$(STORE)")
 
 check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check
