@@ -8,6 +8,9 @@ STORE ?=#             where models are kept: a folder or s3://bucket/prefix; emp
 PERSON ?=#            of make forget: as sent in the header Inkloop-Person
 SETTINGS ?=#          of make watch: a YAML file that says what differs
 PORT ?=#              of make serve; empty: 3000
+
+PORT ?=#              of make serve (empty: 3000) and of make monitor (empty: 8000)
+MINUTES ?=#           of make monitor: how much time a report is of; empty: a day
 VERSION ?=#           a model, by the model_version of its answers
 CANARY ?=#            of make challenge: the share of those who ask; empty: only in the shadow
 REASON ?=#            of make rollback and retrain: why
@@ -29,7 +32,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean bench-drift
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean bench-drift monitor bench-monitor
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +86,9 @@ key: $(READY) ## make an API key for corrections, and print it (NAME=... STORE=.
 forget: $(READY) ## remove what one person wrote or labeled from all that was captured (PERSON=... STORE=...)
 	@$(RUN) -m pipeline forget "$(PERSON)" $(if $(STORE),--store "$(STORE)")
 
+monitor: $(READY) ## report on what was captured, and show it on http://127.0.0.1:8000 (PORT=... MINUTES=60 STORE=...)
+	@$(RUN) -m pipeline monitor $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)") $(if $(MINUTES),--minutes "$(MINUTES)")
+
 test: $(READY) ## run the tests, but for those that take minutes
 	@$(RUN) -m pytest -m "not slow and not faults"
 
@@ -103,6 +109,9 @@ bench-policies: $(READY) ## replay a stream of drifts under each policy of retra
 
 bench-drift: $(READY) ## false alarms and delays of the drift detector (STORE=...; a quarter of an hour); keeps benchmarks/results/drift.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.drift $(if $(STORE),--store "$(STORE)")
+
+bench-monitor: $(READY) ## report on a million captured rows (STORE=... for the champion; a few minutes); keeps benchmarks/results/monitor.json
+	@$(RUN) -m benchmarks.monitor $(if $(STORE),--store "$(STORE)")
 
 check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check

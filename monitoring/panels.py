@@ -14,37 +14,34 @@ ALL = {"part": "all"}
 
 def dashboard(sources: Iterable[str], versions: Iterable[str]) -> DashboardModel:
     """The panels, with one for each of these sources and versions; the same names give the same dashboard."""
-    tabs = {
-        "Overview": _overview(),
-        "Drift by column": _by_column(),
-        "By source": [_of_one("source", source) for source in sources],
-        "By version": [_of_one("version", version) for version in versions],
-    }
-    for tab, panels in tabs.items():
-        for number, panel in enumerate(panels):
-            panel.id = uuid.uuid5(NAMESPACE, f"{tab}/{number}/{panel.title}")
-    return DashboardModel(
-        tabs=[
-            DashboardTabModel(id=uuid.uuid5(NAMESPACE, tab), title=tab, panels=[panel.id for panel in panels])
-            for tab, panels in tabs.items()
-        ],
-        panels=[panel for panels in tabs.values() for panel in panels],
-    )
+    shown = [
+        text_panel("What production saw, beside the champion's reference"),
+        *_overview(),
+        text_panel("Drift by column"),
+        *_by_column(),
+        text_panel("By source"),
+        *(_of_one("source", source) for source in sources),
+        text_panel("By model version"),
+        *(_of_one("version", version) for version in versions),
+    ]
+    for number, panel in enumerate(shown):
+        panel.id = uuid.uuid5(NAMESPACE, f"{number} {panel.title}")
+    tab = DashboardTabModel(id=NAMESPACE, title="General", panels=[panel.id for panel in shown])
+    return DashboardModel(tabs=[tab], panels=shown)
 
 
 def _overview() -> list[DashboardPanelPlot]:
     return [
-        text_panel("What production saw, beside the champion's reference"),
         counter_panel("Answers", [_tally("answers", ALL)], "in all", size="half", aggregation="sum"),
         counter_panel("Accuracy", [_tally("live accuracy", ALL)], "of the newest labeled", size="half"),
         bar_plot_panel("Volume", [_tally("answers", ALL), _tally("labels", ALL)], size="half"),
         line_plot_panel("Share of columns that drifted", [_drift_share(ALL)], size="half"),
-        line_plot_panel("Accuracy", [_tally("live accuracy", ALL)], "as labels arrive", size="half"),
+        line_plot_panel("Accuracy over time", [_tally("live accuracy", ALL)], "as labels arrive", size="half"),
         line_plot_panel("Confidence", [_mean("confidence", ALL)], "mean", size="half"),
         line_plot_panel(
-            "The least sure answer",
+            "The answer given with the least confidence",
             [_metric("ContactSheet", "confidence", ALL, {})],
-            "Reports tagged `strangest` show what it was of.",
+            "The reports tagged strangest show it, and others.",
         ),
     ]
 
@@ -63,7 +60,7 @@ def _of_one(part: str, name: str) -> DashboardPanelPlot:
     # Evidently tells the series of one panel apart by metric, not by metadata: so each part has a panel of its own.
     where = {"part": part, part: name}
     values = [_tally("live accuracy", where), _drift_share(where), _mean("confidence", where)]
-    return line_plot_panel(name, values, f"{part}: accuracy, share of columns that drifted, confidence", size="half")
+    return line_plot_panel(f"{part} {name}", values, "accuracy, share of columns that drifted, confidence", size="half")
 
 
 def _drifts(columns: Sequence[str]) -> list[PanelMetric]:

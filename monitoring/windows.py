@@ -16,10 +16,8 @@ from inkloop.errors import UserError
 MINUTES_A_DAY = 1440
 BATCH_ROWS = 1024
 HOUR = timedelta(hours=1)
-# An id is made a moment before or after the time that is kept beside it.
+# An id is a UUID of version 7: as text it sorts by the time at which it was made, a moment from the one kept beside it.
 SLACK = timedelta(minutes=1)
-# The 15th character of a UUID's text is its version; those of version 7 sort by time as text.
-SORTED_BY_TIME = "7"
 
 
 @dataclass(frozen=True, order=True)
@@ -52,26 +50,46 @@ def windows_of(keys: list[str], minutes: int) -> list[Window]:
     return sorted(found)
 
 
-def made_of(window: Window, keys: list[str], labels: pa.Table) -> str:
-    """A digest of the names of the window's objects and of the labels given to what it may hold."""
-    digest = hashlib.sha256("\n".join(_keys_in(window, keys)).encode())
-    given = _labels_of(window, labels).sort_by("prediction_id")
-    for column in ("prediction_id", "label"):
-        digest.update("\n".join(map(str, given.column(column).to_pylist())).encode())
-    return digest.hexdigest()
+class Labels:
+    """The latest label of each prediction, found by its id."""
+
+    def __init__(self, labels: pa.Table) -> None:
+        """labels: of `captured.LABEL_SCHEMA`, each prediction once."""
+        ids = labels.column("prediction_id").cast(pa.binary()).to_numpy().astype(np.bytes_)
+        order = np.argsort(ids)
+        self._ids, self._labels = ids[order], labels.column("label").to_numpy()[order]
+
+    def of(self, ids: pa.ChunkedArray) -> pa.Array:
+        """The label of each prediction, null if it has none."""
+        asked = ids.cast(pa.binary()).to_numpy().astype(np.bytes_)
+        if not len(self._ids):
+            return pa.nulls(len(asked), pa.int8())
+        place = np.searchsorted(self._ids, asked).clip(0, len(self._ids) - 1)
+        return pa.array(self._labels[place], pa.int8(), mask=self._ids[place] != asked)
+
+    def digest_of(self, window: Window) -> str:
+        """A digest of the labels of predictions made in the window, by their ids."""
+        first, last = np.searchsorted(self._ids, [_id_at(window.start - SLACK), _id_at(window.end + SLACK)])
+        digest = hashlib.sha256(self._ids[first:last].tobytes())
+        digest.update(self._labels[first:last].tobytes())
+        return digest.hexdigest()
 
 
-def batches(store: Store, window: Window, keys: list[str], labels: pa.Table) -> Iterator[pa.Table]:
+def made_of(window: Window, keys: list[str], labels: Labels) -> str:
+    """A digest of the names of the window's objects and of the labels given to what they hold."""
+    return hashlib.sha256("\n".join([*_keys_in(window, keys), labels.digest_of(window)]).encode()).hexdigest()
+
+
+def batches(store: Store, window: Window, keys: list[str], labels: Labels) -> Iterator[pa.Table]:
     """The answers seen in the window, of `captured.SCHEMA`, each prediction once, with its label.
 
-    keys: of all answers in the store; labels: the latest of each prediction, of `captured.LABEL_SCHEMA`.
+    keys: of all answers in the store.
     """
     hour_before, seen = None, Seen()
     for key in _keys_in(window, keys):
         # What is seen twice is seen twice in one hour: its time is kept with it, and decides where it lies.
         if (hour := captured.hour_of(key)) != hour_before:
             hour_before, seen = hour, Seen()
-            given = _labels_of(Window(hour, hour + HOUR), labels)
         try:
             table = captured.from_parquet(store.get(key))
         except Missing:  # expired or forgotten since it was listed
@@ -79,10 +97,10 @@ def batches(store: Store, window: Window, keys: list[str], labels: pa.Table) -> 
         when = table.column("seen_at")
         inside = pc.and_(pc.greater_equal(when, window.start), pc.less(when, window.end))
         table = seen.first_of_each(table.filter(inside))
-        place = pc.index_in(table.column("prediction_id"), value_set=given.column("prediction_id"))
-        table = table.set_column(table.schema.get_field_index("label"), "label", given.column("label").take(place))
-        for at in range(0, table.num_rows, BATCH_ROWS):
-            yield table.slice(at, BATCH_ROWS)
+        at = captured.SCHEMA.get_field_index("label")
+        table = table.set_column(at, captured.SCHEMA.field(at), labels.of(table.column("prediction_id")))
+        for start in range(0, table.num_rows, BATCH_ROWS):
+            yield table.slice(start, BATCH_ROWS)
 
 
 class Seen:
@@ -112,15 +130,8 @@ def _keys_in(window: Window, keys: list[str]) -> list[str]:
     return [key for key in keys if window.start - HOUR < captured.hour_of(key) < window.end]
 
 
-def _labels_of(window: Window, labels: pa.Table) -> pa.Table:
-    """The labels of predictions made in the window, by their ids; ids that do not tell the time may be of any."""
-    ids = labels.column("prediction_id")
-    timed = pc.equal(pc.utf8_slice_codeunits(ids, 14, 15), SORTED_BY_TIME)
-    inside = pc.and_(pc.greater_equal(ids, _id_at(window.start - SLACK)), pc.less(ids, _id_at(window.end + SLACK)))
-    return labels.filter(pc.or_(inside, pc.invert(timed)))
-
-
-def _id_at(when: datetime) -> str:
+def _id_at(when: datetime) -> bytes:
+    """What the ids of predictions made from then on begin with, or are greater than."""
     milliseconds = int((when - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
     digits = f"{milliseconds:012x}"
-    return f"{digits[:8]}-{digits[8:]}"
+    return f"{digits[:8]}-{digits[8:]}".encode()

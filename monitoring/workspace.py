@@ -20,7 +20,7 @@ from monitoring import panels, reports
 from monitoring.observed import OF_THE_IMAGE, Observed, Values, observe
 from monitoring.sketch import Grid, Sketch
 from monitoring.strangest import Strangest, contact_sheet
-from monitoring.windows import MINUTES_A_DAY, Window, batches, made_of, windows_of
+from monitoring.windows import MINUTES_A_DAY, Labels, Window, batches, made_of, windows_of
 
 FORMAT = "1"  # of the reports: another makes all of them anew
 NAMESPACE = uuid.UUID("0d9c1d2e-52d5-5b1c-9f62-7265706f7274")
@@ -183,7 +183,7 @@ def update(store: Store, folder: Path, minutes: int = MINUTES_A_DAY) -> list[Win
     champions = registry.history(store)
     keys = captured.keys(store, captured.ANSWERS)
     windows = windows_of(keys, minutes)
-    labels = captured.latest_labels(store, windows[0].start) if windows else captured.LABEL_SCHEMA.empty_table()
+    labels = Labels(captured.latest_labels(store, windows[0].start) if windows else captured.LABEL_SCHEMA.empty_table())
     forgotten = persons.forgotten(store).rows_removed
     project = Project(folder, minutes)
 

@@ -256,6 +256,26 @@ def expire(
     print(f"{expired} objects older than {older.days} days are deleted from {opened}.")
 
 
+@app.command()
+def monitor(
+    store: Store = str(DEFAULT_STORE),
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    minutes: Annotated[int, typer.Option(help="How much time a report is of: 60 for each hour.")] = 1440,
+    folder: Annotated[Path, typer.Option(help="Where reports are kept.")] = CHECKOUT / "artifacts" / "monitoring",
+    update_only: Annotated[bool, typer.Option("--update-only", help="Show nothing.")] = False,
+    open_because: Annotated[str, typer.Option(help="Why a host that others reach is safe.")] = "",
+) -> None:
+    """Bring the reports on what was captured up to date, and show them until interrupted."""
+    from infra.storage import open_store
+    from monitoring import ui, workspace
+
+    reported = workspace.update(open_store(store), folder, minutes)
+    print(f"{len(reported)} reports are new. The strangest inputs: {folder / 'strangest' / str(minutes)}", flush=True)
+    if not update_only:
+        ui.serve(folder / "workspace", host, port, open_because)
+
+
 def main() -> None:
     """Run a command; a mistake that the user can mend ends it with one sentence and exit code 2."""
     from pipeline.local import StepFailed
