@@ -98,9 +98,7 @@ def main() -> None:
         for what in ("from nothing", "nothing new"):
             measured = report(str(place / "store"), str(place / "monitoring"))
             rows.append({"what": what, "rows": given.rows, "objects": given.objects, **measured})
-            print(
-                f"{what}: {measured['seconds']:.1f} s, {measured['cpu_s']:.1f} s of a core, {measured['peak_mb']:.0f} MB at most"
-            )
+            print("{what}: {seconds:.1f} s, {cpu_s:.1f} s of a core, {peak_mb:.0f} MB at most".format(**rows[-1]))
     record.keep("monitor", rows)
 
 

@@ -1,12 +1,15 @@
-"""Sketches: parts add up to the whole, and a report made from one comes to the same verdicts as one made from all rows."""
+"""Sketches: parts add up to the whole, and a report made from one comes to the verdicts of one on all rows."""
 
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from evidently import DataDefinition, Dataset, Report
+from evidently.legacy.calculations.stattests import jensenshannon_stat_test, wasserstein_stat_test
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import answers
 from scipy import ndimage
 
 from inkloop.runtime import Recognizer
@@ -14,6 +17,7 @@ from monitoring import reports
 from monitoring.observed import CLASSES, Observed, features, observe
 from monitoring.reports import drift_preset
 from monitoring.sketch import BINS, ROWS, Grid, Sketch
+from serving.shipping import to_table
 
 PRODUCTION = 12_000  # more than a sketch lays out, so that it has to choose
 
@@ -151,8 +155,6 @@ def verdicts(current, before) -> dict[str, tuple[float, bool]]:
 
 
 def all_rows(observed: Observed):
-    import pandas as pd
-
     return pd.DataFrame({**observed.values, "answer": observed.answers.astype(str)})
 
 
@@ -185,9 +187,6 @@ def test_the_verdicts_are_those_of_the_full_computation(change, share, reference
 
 def test_a_table_of_answers_is_read_as_it_was_captured(model, mnist):
     """The columns are those of the pictures and of what the model said, whatever the pictures' sizes."""
-    from recorded import answers
-
-    from serving.shipping import to_table
 
     digits = mnist["test"].take(slice(0, 50))
     records = answers(digits, 50)
@@ -207,13 +206,6 @@ def test_a_table_of_answers_is_read_as_it_was_captured(model, mnist):
 
 def test_the_limits_are_evidently_s_own():
     """So that a report says of a column what Evidently's documentation says."""
-    from evidently.legacy.calculations.stattests import jensenshannon_stat_test, wasserstein_stat_test
-
-    assert (
-        wasserstein_stat_test.name,
-        wasserstein_stat_test.default_threshold,
-    ) == (reports.NUMERIC_TEST, reports.NUMERIC_LIMIT)
-    assert (
-        jensenshannon_stat_test.name,
-        jensenshannon_stat_test.default_threshold,
-    ) == (reports.CATEGORY_TEST, reports.CATEGORY_LIMIT)
+    numeric, category = wasserstein_stat_test, jensenshannon_stat_test
+    assert (numeric.name, numeric.default_threshold) == (reports.NUMERIC_TEST, reports.NUMERIC_LIMIT)
+    assert (category.name, category.default_threshold) == (reports.CATEGORY_TEST, reports.CATEGORY_LIMIT)
