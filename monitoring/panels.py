@@ -58,7 +58,7 @@ def _by_column() -> list[DashboardPanelPlot]:
 
 def _of_one(part: str, name: str) -> DashboardPanelPlot:
     # Evidently tells the series of one panel apart by metric, not by metadata: so each part has a panel of its own.
-    where = {"part": part, part: name}
+    where = {part: name}
     values = [_tally("live accuracy", where), _drift_share(where), _mean("confidence", where)]
     return line_plot_panel(f"{part} {name}", values, "accuracy, share of columns that drifted, confidence", size="half")
 

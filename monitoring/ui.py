@@ -1,5 +1,6 @@
 """Evidently's UI on the workspace: to be looked at only, on this machine only, since it has no login of its own."""
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -75,7 +76,8 @@ def serve(workspace: Path, host: str = "127.0.0.1", port: int = 8000, open_becau
             raise UserError(f"{host}:{port}: cannot be had ({error.strerror or error}). Give another port.") from error
         shown = app(workspace, LOCAL_NAMES if local else ["*"])
         print(f"Evidently is on http://{host}:{port}. Ctrl+C ends it.", flush=True)
-        uvicorn.Server(uvicorn.Config(shown, log_level="warning")).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises once more when it has ended
+            uvicorn.Server(uvicorn.Config(shown, log_level="warning")).run(sockets=[listener])
 
 
 def _is_loopback(host: str) -> bool:

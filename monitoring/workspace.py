@@ -28,7 +28,9 @@ NAMESPACE = uuid.UUID("0d9c1d2e-52d5-5b1c-9f62-7265706f7274")
 MOST_SOURCES, OTHERS = 32, "(other sources)"
 REPORTED_SOURCES, REPORTED_VERSIONS = 8, 6  # the largest of each have reports and panels of their own
 
+PARTS = ("source", "version")
 Part = tuple[str, str]  # what the answers have in common, and its name: ("source", "kiosk")
+ALL: Part = ("all", "all")
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,26 @@ class Found:
             before = self.cells.get((name, version))
             self.cells[name, version] = sketch if before is None else before + sketch
 
+    def names(self, what: str) -> Counter[str]:
+        """The names of all sources or versions, and how many answers each has."""
+        rows: Counter[str] = Counter()
+        for cell, sketch in self.cells.items():
+            rows[cell[PARTS.index(what)]] += sketch.rows
+        return rows
+
     def parts(self) -> dict[Part, Sketch]:
-        """The sketch of all, of each of the largest sources and of each of the largest versions."""
+        """The sketch of all, and where there are several sources or versions, of each of the largest."""
+        kept = {
+            (what, name)
+            for what, most in (("source", REPORTED_SOURCES), ("version", REPORTED_VERSIONS))
+            for name, _ in self.names(what).most_common(most)
+            if len(self.names(what)) > 1
+        }
         found: dict[Part, Sketch] = {}
         for (source, version), sketch in self.cells.items():
-            for part in (("all", "all"), ("source", source), ("version", version)):
+            for part in {ALL, ("source", source), ("version", version)} & {ALL, *kept}:
                 found[part] = found[part] + sketch if part in found else sketch
-        kept: set[Part] = {("all", "all")}
-        for what, most in (("source", REPORTED_SOURCES), ("version", REPORTED_VERSIONS)):
-            rows = Counter({part: sketch.rows for part, sketch in found.items() if part[0] == what})
-            kept |= {part for part, _ in rows.most_common(most)}
-        return {part: sketch for part, sketch in found.items() if part in kept}
+        return found
 
 
 @dataclass(frozen=True)
@@ -129,14 +140,11 @@ class Project:
         before = self.entries().get(window.name)
         for name, snapshot in snapshots.items():
             self._put(self._snapshots / f"{name}.json", reports.to_json(snapshot))
-        pictures = (self._id_of(window, ("all", "all"), "strangest"),)
+        pictures = (self._id_of(window, ALL, "strangest"),)
         self._draw(window, found.strangest)
         for name in set(before.snapshots if before else ()) - set(snapshots):
             (self._snapshots / f"{name}.json").unlink(missing_ok=True)
-        rows: dict[str, dict[str, int]] = {"all": {}, "source": {}, "version": {}}
-        for (what, name), sketch in found.parts().items():
-            rows[what][name] = sketch.rows
-        entry = Entry(made, tuple(snapshots), pictures, rows["source"], rows["version"])
+        entry = Entry(made, tuple(snapshots), pictures, dict(found.names("source")), dict(found.names("version")))
         self._put(self._entries / f"{window.name}.json", json.dumps(asdict(entry)).encode())
 
     def forget_pictures(self, window: str) -> None:
@@ -224,19 +232,24 @@ def _reference_for(window: Window, champions: list[Champion], reference_of: Call
 def _reports(window: Window, found: Found, against: Reference) -> Iterator[tuple[Part, str, Snapshot]]:
     for part, sketch in found.parts().items():
         what, name = part
-        title = window.name if what == "all" else f"{window.name}, {what} {name}"
-        metadata = {"part": what, "reference": registry.version_of(against.digest)}
-        metadata |= {what: name} if what != "all" else {}
-        described = metadata | {"kind": "data"}
-        yield part, "data", reports.data_report(sketch, against.sketch, window.start, title, described)
+        title = window.name if part == ALL else f"{window.name}, {what} {name}"
+        described = {"reference": registry.version_of(against.digest)} | _described(part, found)
+        common = (sketch, against.sketch, window.start, title)
+        yield part, "data", reports.data_report(*common, {**described, "kind": "data"})
         if sketch.labeled >= reports.ENOUGH_LABELS:
-            described = metadata | {"kind": "quality"}
-            yield part, "quality", reports.quality_report(sketch, against.sketch, window.start, title, described)
-    strangest = found.strangest
-    metadata = {"part": "all", "kind": "strangest"}
-    least = strangest.unsure[0].confidence
-    sheet = contact_sheet(strangest)
-    yield ("all", "all"), "strangest", reports.strangest_report(sheet, least, window.start, window.name, metadata)
+            yield part, "quality", reports.quality_report(*common, {**described, "kind": "quality"})
+    sheet, least = contact_sheet(found.strangest), found.strangest.unsure[0].confidence
+    described = {"part": "all", "kind": "strangest"}
+    yield ALL, "strangest", reports.strangest_report(sheet, least, window.start, window.name, described)
+
+
+def _described(part: Part, found: Found) -> dict[str, str]:
+    """What panels choose by; the one source or version that all came from has no other reports than those of all."""
+    what, name = part
+    if part != ALL:
+        return {"part": what, what: name}
+    only = {each: next(iter(found.names(each))) for each in PARTS if len(found.names(each)) == 1}
+    return {"part": "all", **only}
 
 
 def _rows_by_cell(batch: pa.Table) -> Iterator[tuple[tuple[str, str], np.ndarray[tuple[int], np.dtype[np.bool_]]]]:
