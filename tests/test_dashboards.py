@@ -1,0 +1,132 @@
+"""Alert rules and Grafana dashboards: they are well-formed, and ask only for metrics and labels that there are."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.metrics_core import Metric
+
+from serving import metrics
+
+MONITORING = Path(__file__).parents[1] / "monitoring"
+RULES = MONITORING / "alerts" / "rules.yaml"
+DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
+DOCS = MONITORING.parent / "docs" / "monitoring.md"
+
+# What the watch exposes, with its labels.
+OF_THE_WATCH = {
+    "inkloop_drift_score": set(),
+    "inkloop_drift_alarms_total": set(),
+    "inkloop_live_accuracy": set(),
+    "inkloop_labels_waiting": set(),
+    "inkloop_retrainings_total": {"outcome"},
+    "inkloop_watch_last_run_timestamp_seconds": set(),
+}
+ALWAYS = {"job", "instance"}  # labels that Prometheus adds itself
+SAMPLES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
+
+
+def labels_by_name() -> dict[str, set[str]]:
+    """Every metric that can be asked for, with its labels, as the service's own registry has them."""
+    found = OF_THE_WATCH | {"up": set()}
+    for collector in list(metrics.REGISTRY._collector_to_names):
+        [family] = collector.describe()
+        for suffix in SAMPLES[family.type]:
+            found[family.name + suffix] = {*collector._labelnames, *(["le"] if suffix == "_bucket" else [])}
+    models: list[Metric] = list(metrics.Models().collect())
+    return found | {family.name: set(family._labelnames) for family in models}
+
+
+def rules() -> list[dict]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def expressions() -> list[tuple[str, str]]:
+    """Where each query stands, and the query."""
+    found = [(rule["alert"], rule["expr"]) for rule in rules()]
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            found += [(f"{path.name}: {panel['title']}", target["expr"]) for target in panel["targets"]]
+    return found
+
+
+@pytest.mark.parametrize(("where", "expr"), expressions())
+def test_a_query_asks_for_what_there_is(where, expr):
+    known = labels_by_name()
+
+    selected = re.findall(r"\b(inkloop_\w+|up)\b(?:\{([^}]*)\})?", expr)
+
+    assert selected, where
+    for name, matchers in selected:
+        assert name in known, f"{where}: no metric {name}"
+        asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
+        assert asked <= known[name] | ALWAYS, f"{where}: {name} has no label {asked - known[name]}"
+    grouped = {each.strip() for by in re.findall(r"\bby \(([^)]*)\)", expr) for each in by.split(",")}
+    assert grouped <= set().union(*(known[name] for name, _ in selected)), where
+    assert expr.count("(") == expr.count(")")
+
+
+def test_a_metric_that_is_not_there_would_be_noticed():
+    assert "inkloop_requests_total" in labels_by_name()
+    assert labels_by_name()["inkloop_request_seconds_bucket"] == {"path", "le"}
+    assert "inkloop_requests" not in labels_by_name()
+
+
+def test_every_metric_of_the_service_and_the_watch_is_on_a_dashboard():
+    shown = " ".join(expr for _, expr in expressions())
+    unseen = {name for name in labels_by_name() if name not in shown} - {
+        "inkloop_request_seconds_count",
+        "inkloop_request_seconds_sum",
+    }
+    assert unseen == set()
+
+
+def test_a_rule_says_how_bad_it_is_and_what_it_means():
+    names = [rule["alert"] for rule in rules()]
+    assert len(names) == len(set(names))
+    for rule in rules():
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}, rule["alert"]
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert {"summary", "description"} == set(rule["annotations"])
+        assert re.fullmatch(r"\d+[smhd]", rule.get("for", "0s"))
+        asked = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["description"]))
+        assert all(label in rule["expr"] or label in ALWAYS for label in asked), rule["alert"]
+
+
+def test_every_alert_is_explained_in_the_docs():
+    text = DOCS.read_text()
+    assert [rule["alert"] for rule in rules() if rule["alert"] not in text] == []
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_can_be_imported_anywhere(path):
+    board = json.loads(path.read_text())
+
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert [each["name"] for each in board["templating"]["list"]] == ["datasource"]  # no data source of one's own
+    for panel in panels:
+        assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
+        place = panel["gridPos"]
+        assert 0 <= place["x"] <= place["x"] + place["w"] <= 24
+
+
+def test_prometheus_itself_takes_the_files():
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    for check, file in (("rules", RULES), ("config", RULES.with_name("prometheus.yaml"))):
+        found = subprocess.run([promtool, "check", check, str(file)], capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stderr
+
+
+def test_the_examples_name_the_files_and_receivers_that_there_are():
+    config = yaml.safe_load(RULES.with_name("prometheus.yaml").read_text())
+    assert all((RULES.parent / name).is_file() for name in config["rule_files"])
+    assert "inkloop" in {job["job_name"] for job in config["scrape_configs"]}
+    alertmanager = yaml.safe_load(RULES.with_name("alertmanager.yaml").read_text())
+    named = {alertmanager["route"]["receiver"], *(route["receiver"] for route in alertmanager["route"]["routes"])}
+    assert named == {each["name"] for each in alertmanager["receivers"]}
