@@ -1,7 +1,9 @@
 """API keys: made here, shown once, kept in the store as hashes alone."""
 
 import hashlib
+import hmac
 import secrets
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
@@ -48,6 +50,12 @@ def remove(store: Store, name: str) -> None:
     if all(key.name != name for key in known):
         raise UserError(f"key {name!r}: there is none. There are: {', '.join(key.name for key in known) or 'none'}.")
     _write(store, tuple(key for key in known if key.name != name), etag)
+
+
+def owner(known: Iterable[ApiKey], key: str) -> str | None:
+    """The name that this key was given to, None if it holds no longer or never did."""
+    sent = hashed(key.strip())
+    return next((each.name for each in known if hmac.compare_digest(each.sha256, sent)), None)
 
 
 def hashed(key: str) -> str:

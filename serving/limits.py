@@ -1,12 +1,12 @@
 """What one client may ask of the server: how much, how slowly, how often."""
 
 import time
-from collections import OrderedDict
 from http import HTTPStatus
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infra.rates import Rates
 from inkloop.settings import Settings
 from serving import problems
 
@@ -22,26 +22,6 @@ class LimitSettings(Settings):
     head_bytes: PositiveInt = 16 * 1024  # of the request line and the headers
     requests_per_s: NonNegativeFloat = 0.0  # from one address, lasting; 0 = as many as it likes
     burst: PositiveInt = 100  # requests from one address at once, before that counts
-
-
-class Rates:
-    """A token bucket for each of the addresses seen last; a decision takes a microsecond."""
-
-    KEPT = 10_000  # addresses
-
-    def __init__(self, per_s: float, burst: int) -> None:
-        self._per_s, self._burst = per_s, float(burst)
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens left, and when that was
-
-    def wait_s(self, address: str, now: float) -> float:
-        """Take a token: 0 if there was one, else the seconds until there is."""
-        left, then = self._buckets.pop(address, (self._burst, now))
-        left = min(self._burst, left + (now - then) * self._per_s)
-        wait = 0.0 if left >= 1 else (1 - left) / self._per_s
-        self._buckets[address] = (left if wait else left - 1, now)
-        if len(self._buckets) > self.KEPT:
-            self._buckets.popitem(last=False)
-        return wait
 
 
 class RateLimited:

@@ -9,8 +9,9 @@ import httpx
 import pytest
 from server import free_port, launch, wait_until_ready
 
+from infra.rates import Rates
 from inkloop.errors import UserError
-from serving.limits import PREFIX, LimitSettings, Rates
+from serving.limits import PREFIX, LimitSettings
 
 REQUEST_S = 1.0
 BURST = 40
