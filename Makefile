@@ -11,6 +11,8 @@ PORT ?=#              of make serve; empty: 3000
 
 PORT ?=#              of make serve (empty: 3000) and of make monitor (empty: 8000)
 MINUTES ?=#           of make monitor: how much time a report is of; empty: a day
+
+PORT ?=#              of make serve or make dashboard; empty: 3000, 3001
 VERSION ?=#           a model, by the model_version of its answers
 CANARY ?=#            of make challenge: the share of those who ask; empty: only in the shadow
 REASON ?=#            of make rollback and retrain: why
@@ -32,7 +34,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean bench-drift monitor bench-monitor
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean bench-drift monitor bench-monitor dashboard
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +69,9 @@ retrain: $(READY) ## train the champion on, on what production sent and people l
 
 loop-demo: $(READY) ## the closed loop live: other people write, the alarm fires, a better champion takes over (ten minutes)
 	@$(RUN) -m benchmarks.loop_demo
+
+dashboard: $(READY) ## show what the loop does, with buttons, on http://127.0.0.1:3001 (PORT=... STORE=...)
+	@$(RUN) -m pipeline dashboard $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)")
 
 rollback: $(READY) ## put the champion before back (REASON="misreads 7" STORE=...)
 	@$(RUN) -m pipeline rollback --reason "$$REASON" $(if $(STORE),--store "$(STORE)")
