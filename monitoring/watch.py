@@ -5,7 +5,7 @@ All that it knows lies in the store and is written once a look, after everything
 
 import base64
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -16,10 +16,11 @@ from infra import captured, reference, registry
 from infra.registry import Champion
 from infra.storage import Missing, Store
 from inkloop import digits
-from monitoring import decisions, retrainings, trials, triggers
+from monitoring import decisions, requests, retrainings, trials, triggers
 from monitoring.detector import Detector
 from monitoring.inflow import Inflow, start_after
 from monitoring.notifications import Event
+from monitoring.requests import Request
 from monitoring.signals import gather
 from monitoring.state import KEPT_ALARMS, KEPT_POINTS, Drift, Point, State, WatchSettings
 from monitoring.triggers import Decision
@@ -78,6 +79,7 @@ class Watch:
         )
         decision = triggers.decide(signals, past, self._settings.triggers, now)
         self._act(decision)
+        self._grant(requests.pending(self._store), window, past.running is not None or decision.start)
         self._try_models(champion, window, now)
         if answers.num_rows or not state.points:
             point = Point(
@@ -145,6 +147,18 @@ class Watch:
             self._start(decision.cause or "", decision.reason)
         if is_news and decision.verdict != "quiet":
             self._tell(Event("decision", f"Retraining: {decision.verdict}", decision.reason, decision.at))
+
+    def _grant(self, waiting: Sequence[Request], window: pa.Table, is_running: bool) -> None:
+        """Start the retraining that someone asked for first; while one runs, requests wait."""
+        if not waiting or is_running:
+            return
+        asked = waiting[0]
+        if window.column("label").null_count < window.num_rows:
+            self._start("asked for", f"{asked.by}: {asked.why}")
+        else:
+            text = f"{asked.by} asked for one ({asked.why}), but nothing is labeled yet."
+            self._tell(Event("retraining", "No retraining", text, asked.at))
+        requests.done(self._store, asked)
 
     def _try_models(self, champion: Champion, window: pa.Table, now: datetime) -> None:
         """Rule on a challenger, and on a champion that is no better than the one before, as labels come in."""

@@ -274,6 +274,9 @@ def monitor(
     print(f"{len(reported)} reports are new. The strangest inputs: {folder / 'strangest' / str(minutes)}", flush=True)
     if not update_only:
         ui.serve(folder / "workspace", host, port, open_because)
+
+
+@app.command()
 def dashboard(store: Store = str(DEFAULT_STORE), host: str = "127.0.0.1", port: int = 3001) -> None:
     """Show operators what the loop does, until interrupted; on other hosts than this machine's, by API key alone."""
     from monitoring.operator.serve import serve

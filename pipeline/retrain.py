@@ -108,7 +108,15 @@ def _run(
     record: Retraining, store_url: str, settings: RetrainingSettings, artifacts: Path, data: Path, console: Console
 ) -> Retraining:
     finished, _ = run(
-        settings.profile, settings.source, store_url, artifacts, data, console, record.production, record.champion
+        settings.profile,
+        settings.source,
+        store_url,
+        artifacts,
+        data,
+        console,
+        record.production,
+        record.champion,
+        record.cause,
     )
     decision = Decision.model_validate_json(finished.output("gate", "decision").read_text())
     reigns = registry.reigning(open_store(store_url)).digest == decision.challenger

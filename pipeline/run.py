@@ -1,13 +1,17 @@
 """A run of the whole graph on this machine: what it is called with, the Ray beside it, what it came to."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from infra import runs
 from infra.ray_head import RayHead
+from infra.storage import open_store
 from inkloop import mnist
 from inkloop.errors import UserError
+from inkloop.gate import Decision
 from pipeline import graph, local, summary, verdict
 from pipeline import profile as profiles
 from pipeline.code_digest import code_digests
@@ -22,9 +26,11 @@ def run(
     console: Console,
     production: str = "",
     warm_start: str = "",
+    cause: str = "asked for",
 ) -> tuple[local.Run, summary.Summary]:
-    """Run the graph, write `latest/summary.json`. artifacts: where outputs, cache and log go; data: sets known by name.
+    """Run the graph; write `latest/summary.json`, and a record of the run into the store.
 
+    artifacts: where outputs, cache and log go; data: sets known by name; cause: of the run, for its record;
     production and warm_start: see `graph.arguments_here`. Raises UserError for a mistake that the user can mend,
     `local.StepFailed` if a step died of another.
     """
@@ -51,7 +57,25 @@ def run(
             head.wait()
 
     timed_as = name if source == mnist.NAME else f"{name}, {arguments['source']}"
+    started = datetime.now(UTC)
     finished = local.run(pipeline, arguments, artifacts, console, timed_as, expected_s, stands, before)
     came_to = summary.summarize(finished, name)
     summary.write(came_to, artifacts / "latest" / "summary.json")
+    runs.keep(open_store(store), _record(finished, came_to, started, cause))
     return finished, came_to
+
+
+def _record(finished: local.Run, came_to: summary.Summary, started: datetime, cause: str) -> runs.Run:
+    decision = Decision.model_validate_json(finished.output("gate", "decision").read_text())
+    return runs.Run(
+        id=runs.new_id(started),
+        started=started,
+        wall_s=came_to.wall_s,
+        profile=came_to.profile,
+        cause=cause,
+        steps=tuple(runs.Step(title=graph.TITLES[step.name], **step.model_dump()) for step in came_to.steps),
+        models={name: runs.Model(**model.model_dump()) for name, model in came_to.models.items()},
+        challenger=decision.challenger,
+        promoted=decision.promoted,
+        verdict=decision.reason,
+    )

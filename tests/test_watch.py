@@ -14,7 +14,7 @@ from inkloop.corruptions import corrupt
 from inkloop.digits import Digits
 from inkloop.errors import UserError
 from inkloop.runtime import Recognizer
-from monitoring import decisions, retrainings
+from monitoring import decisions, requests, retrainings
 from monitoring.detector import Detector
 from monitoring.retrainings import Retraining
 from monitoring.state import State, WatchSettings
@@ -266,3 +266,21 @@ def test_a_retraining_whose_process_died_is_said_to_have_failed_and_one_that_run
         ("failed", "its process died")
     ]
     assert production.told == [f"Retraining {begun.id} failed"]
+
+
+def test_who_asks_for_a_retraining_gets_one_unless_nothing_is_labeled(production, first, usual):
+    now = datetime.now(UTC)
+    requests.ask(production.store, "ada", "new pens", now)
+    production.look()
+    assert (production.started, production.told) == ([], ["No retraining"])
+
+    production.send(first, usual, labeled=True)
+    requests.ask(production.store, "ada", "new pens", now)
+    requests.ask(production.store, "bert", "me too", now)
+    with lease.held(production.store, decisions.LEASE):
+        production.look()
+    assert production.started == [], "one runs, so they wait"
+    production.look()
+
+    assert production.started == [("asked for", "ada: new pens")]
+    assert [request.by for request in requests.pending(production.store)] == ["bert"]
