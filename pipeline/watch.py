@@ -29,6 +29,7 @@ class LoopSettings(Settings):
     """How the loop runs: how often it looks, what it watches, what a retraining is."""
 
     interval_s: PositiveFloat = 30.0  # between two looks
+    lease_s: PositiveFloat = 30.0  # after which another watch takes over from one that died
     metrics_port: NonNegativeInt = 9464  # on 127.0.0.1; 0: none
     profile: str = "retrain"  # of a retraining
     source: str = "mnist"  # its old digits
@@ -55,7 +56,7 @@ def watch(store_url: str, settings: LoopSettings, artifacts: Path, data: Path, h
     watching = Watch(store, settings.watch, start, tell)
     while True:
         try:
-            with lease.held(store, LEASE) as held:
+            with lease.held(store, LEASE, settings.lease_s, settings.lease_s / 4) as held:
                 while held.is_ours():
                     now = datetime.now(UTC)
                     state, decision = watching.look(now)

@@ -4,90 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from recorded import label_of, micros, write_segment
 from served import crown
 
-from infra import challenger, lease, reference, registry
-from infra.storage import Conflict, FolderStore, Store
-from inkloop import digits
-from inkloop.corruptions import corrupt
-from inkloop.digits import Digits
+from infra import challenger, lease, registry
+from infra.storage import Conflict
 from inkloop.errors import UserError
-from inkloop.runtime import Recognizer
 from monitoring import decisions, requests, retrainings
-from monitoring.detector import Detector
 from monitoring.retrainings import Retraining
-from monitoring.state import State, WatchSettings
-from monitoring.triggers import TriggerSettings
-from monitoring.watch import STATE, Watch
-from serving import shipping
-from serving.records import Record, new_id
-
-EAGER = WatchSettings(triggers=TriggerSettings(cooldown_hours=0, min_labels=100, errors_per_training_minute=4.0))
-
-
-class Production:
-    """A store with a champion, what a server sends to it, and a watch of it."""
-
-    def __init__(self, store: Store, folder) -> None:
-        self.store, self.folder = store, folder
-        self.started: list[tuple[str, str]] = []
-        self.told: list[str] = []
-        self.ids: list[str] = []
-        self.watch = self.another()
-
-    def another(self) -> Watch:
-        """A watch that knows nothing but what is in the store."""
-        return Watch(self.store, EAGER, lambda cause, why: self.started.append((cause, why)), self.tell)
-
-    def tell(self, event) -> None:
-        self.told.append(event.title)
-        self.ids.append(event.id)
-
-    def send(self, model: Recognizer, sent: Digits, labeled: bool = False, when: datetime | None = None) -> None:
-        """Answers of the model to these digits arrive in the store, with their labels if people gave some."""
-        said = model.probabilities(sent.images)
-        rows = zip(sent.images, said, strict=True)
-        seen = [
-            Record("answer", new_id(), micros(when), int(each.argmax()), b"", "scans", model.version, image, each)
-            for image, each in rows
-        ]
-        write_segment(self.folder, seen)
-        if labeled:
-            labels = zip(seen, sent.labels.tolist(), strict=True)
-            write_segment(self.folder, [label_of(record, label, later_s=0.001) for record, label in labels])
-        shipping.ship(self.folder, self.store)
-
-    def look(self) -> State:
-        return self.watch.look(datetime.now(UTC))[0]
-
-    def seen(self) -> int:
-        """How many answers the detector has had."""
-        import base64
-
-        state = State.model_validate_json(self.store.get(STATE))
-        return Detector.from_bytes(base64.b64decode(state.detector)).seen
-
-
-@pytest.fixture
-def production(tmp_path, few_digits, first, second, publish_both) -> Production:
-    store = FolderStore(tmp_path / "store")
-    publish_both(store)
-    for model in (first, second):
-        reference.publish(store, model, digits.read_table(few_digits))
-    return Production(store, tmp_path / "captured")
-
-
-@pytest.fixture
-def usual(mnist) -> Digits:
-    """Digits of those that the champion was made for."""
-    return mnist["validation"].take(slice(1000, 1400))
-
-
-@pytest.fixture
-def unusual(usual) -> Digits:
-    """The same by a pen that the champion misreads."""
-    return Digits(corrupt(usual.images, "canny edges", seed=0), usual.labels, usual.ids)
+from monitoring.watch import STATE
 
 
 def test_the_usual_digits_are_no_news(production, first, usual):
