@@ -5,14 +5,15 @@ the number of images is a martingale, and so is their mean, however the features
 """
 
 import json
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Self
+from typing import Annotated, Self
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import Field
 
 from inkloop.errors import UserError
 from inkloop.settings import Settings
@@ -29,7 +30,7 @@ MEMORY = 2_000  # images back to which the start of a change is looked for
 class DetectorSettings(Settings):
     """How often a false alarm may come."""
 
-    expected_run: PositiveInt = 100_000  # images between two of them, on average
+    expected_run: Annotated[int, Field(ge=10)] = 100_000  # images between two of them, on average
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,10 @@ class Detector:
         """Look at these up to the first alarm; returns how many those are, and the alarm."""
         sums, ones = conformal.picked(self._ratios, bins), np.ones_like(self._sums)
         before = self._sums
-        for row in sums:
-            row *= np.add(before, ones)
-            before = row
+        with np.errstate(over="ignore"):  # long after an alarm that is only found below
+            for row in sums:
+                row *= np.add(before, ones)
+                before = row
         fired = np.flatnonzero(sums.sum(1) >= self.threshold * sums.shape[1])
         looked = int(fired[0]) + 1 if len(fired) else len(bins)
         self.seen += looked
@@ -171,9 +173,9 @@ class Detector:
     def from_bytes(cls, content: bytes) -> Self:
         """The detector of `to_bytes`, which goes on where it was. Raises UserError if it is not one of today's."""
         try:
-            state = np.load(BytesIO(content), allow_pickle=False)
+            state = dict(np.load(BytesIO(content), allow_pickle=False))
             numbers = json.loads(str(state["numbers"]))
-        except (BadZipFile, ValueError, KeyError, EOFError) as error:
+        except (BadZipFile, zlib.error, ValueError, KeyError, TypeError, EOFError) as error:
             raise UserError(f"not the state of a detector ({error}). Start one from the model's reference.") from None
         if tuple(numbers["features"]) != NAMES:
             raise UserError("a detector of other features than today's. Start one from the model's reference.")

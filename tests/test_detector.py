@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -119,6 +121,15 @@ def test_its_memory_does_not_grow_with_the_stream(detector, clean):
 def test_what_is_not_a_detector_is_refused_in_a_sentence(damaged):
     with pytest.raises(UserError, match="not the state of a detector"):
         Detector.from_bytes(damaged)
+
+
+@given(place=st.integers(0, 10**9), bit=st.integers(0, 7))
+@settings(max_examples=30)
+def test_a_flipped_bit_is_noticed_or_does_no_harm(place, bit, state):
+    damaged = bytearray(state)
+    damaged[place % len(state)] ^= 1 << bit
+    with suppress(UserError):
+        assert Detector.from_bytes(bytes(damaged)).to_bytes() == state
 
 
 def test_the_run_asked_for_is_met(reference, state):
