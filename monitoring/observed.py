@@ -1,4 +1,4 @@
-"""Answers as columns: what is watched of each, image features and the model's own words, as plain arrays."""
+"""Answers as columns: what is watched of each picture and of what the model said to it, as plain arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,25 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from inkloop.slices import pen_width, slant
+from inkloop.slices import pen_width
+from monitoring.features import CLASSES, NAMES, SIDE, Basis, Floats, features
 
-CLASSES = 10
-OF_THE_IMAGE = ("ink_share", "pen_width", "slant")
-OF_THE_ANSWER = ("confidence", "entropy")
+# The detector's features, so that a report shows what an alarm is about, and two that people ask for. Novelty is not
+# compared: the reference, whose own pictures the basis is of, would always look less novel than what comes in.
+OF_THE_IMAGE = (
+    "pen width",
+    "ink",
+    "slant",
+    "height",
+    "width",
+    "vertical center",
+    "horizontal center",
+    "border ink",
+    "gray",
+    "horizontal roughness",
+    "vertical roughness",
+)
+OF_THE_ANSWER = ("confidence", "margin", "entropy")
 
 Values = NDArray[np.float64]
 
@@ -33,40 +47,29 @@ class Observed:
         return Observed(kept, self.answers[rows], self.labels[rows])
 
 
-def observe(table: pa.Table) -> Observed:
-    """The columns of a table of answers, of `captured.SCHEMA`; its pictures may be of several sizes."""
-    said = probabilities_of(table)
-    values = {name: np.empty(table.num_rows) for name in OF_THE_IMAGE}
-    for rows, images in images_by_size(table):
-        for name, found in features(images).items():
-            values[name][rows] = found
-    values["confidence"] = said.max(1)
-    values["entropy"] = -(said * np.log(np.maximum(said, 1e-12))).sum(1)  # nats: 0 is sure, 2.3 knows nothing
+def observe(table: pa.Table, basis: Basis) -> tuple[Observed, Values]:
+    """The columns of a table of answers, of `captured.SCHEMA`, and how novel each picture is, (n,)."""
     labels = table.column("label").fill_null(-1).to_numpy().astype(np.int64)
-    return Observed(values, table.column("answer").to_numpy().astype(np.int64), labels)
+    values = columns_of(images_of(table), probabilities_of(table), basis)
+    compared = {name: values[name] for name in (*OF_THE_IMAGE, *OF_THE_ANSWER)}
+    return Observed(compared, table.column("answer").to_numpy().astype(np.int64), labels), values["novelty"]
 
 
-def features(images: NDArray[np.uint8]) -> dict[str, Values]:
-    """Each picture's image features, by name, (n,). images: uint8 (n, height, width)."""
-    return {"ink_share": images.mean((1, 2)) / 255, "pen_width": pen_width(images), "slant": slant(images)}
+def columns_of(images: NDArray[np.uint8], probabilities: Floats, basis: Basis) -> dict[str, Values]:
+    """All columns by name, (n,). images: uint8 (n, 28, 28); probabilities: float32 (n, 10)."""
+    found = dict(zip(NAMES, features(images, probabilities, basis).T.astype(np.float64), strict=True))
+    return found | {"pen width": pen_width(images), "confidence": probabilities.max(1).astype(np.float64)}
 
 
-def probabilities_of(table: pa.Table) -> Values:
-    """What the model said, (n, CLASSES), read from Arrow's own buffer."""
-    column = table.column("probabilities").combine_chunks()
-    said: Values = column.flatten().to_numpy().astype(np.float64).reshape(table.num_rows, CLASSES)
-    return said
+def probabilities_of(table: pa.Table) -> Floats:
+    """What the model said, float32 (n, 10), read from Arrow's own buffer."""
+    said: Floats = table.column("probabilities").combine_chunks().flatten().to_numpy()
+    return said.reshape(table.num_rows, CLASSES)
 
 
-def images_by_size(table: pa.Table) -> list[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """The pictures of each size, uint8 (n, height, width), and their rows, read from Arrow's own buffer."""
-    heights, widths = (table.column(name).to_numpy().astype(np.int64) for name in ("height", "width"))
-    found = []
-    for size in np.unique(heights << 32 | widths):
-        height, width = int(size) >> 32, int(size) & 0xFFFFFFFF
-        rows = np.flatnonzero((heights == height) & (widths == width))
-        pixels = table.column("image").take(pa.array(rows)).combine_chunks()
-        offsets = np.frombuffer(pixels.buffers()[1], np.int32)[pixels.offset :]
-        data = np.frombuffer(pixels.buffers()[2], np.uint8)[offsets[0] : offsets[len(rows)]]
-        found.append((rows, data.reshape(len(rows), height, width)))
-    return found
+def images_of(table: pa.Table) -> NDArray[np.uint8]:
+    """The pictures, uint8 (n, 28, 28), read from Arrow's own buffer."""
+    pixels = table.column("image").combine_chunks()
+    _, offsets, data = pixels.buffers()
+    start, end = np.frombuffer(offsets, np.int32)[[pixels.offset, pixels.offset + len(pixels)]]
+    return np.frombuffer(data, np.uint8)[start:end].reshape(-1, SIDE, SIDE)

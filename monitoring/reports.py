@@ -18,6 +18,7 @@ from evidently.core.metric_types import SingleValue, SingleValueCalculation, Sin
 from evidently.core.report import Context, Snapshot
 from evidently.legacy.renderers.html_widgets import plotly_figure
 from evidently.legacy.utils import NumpyEncoder
+from evidently.metrics import MeanValue
 from evidently.presets import ClassificationPreset, DataDriftPreset, DataSummaryPreset
 from PIL import Image
 
@@ -78,8 +79,9 @@ class ContactSheetCalculation(SingleValueCalculation[ContactSheet]):  # type: ig
 
 
 def data_report(sketch: Sketch, reference: Sketch, when: datetime, name: str, metadata: Mapping[str, str]) -> Snapshot:
-    """How many there were, a summary of each column, and, if there are enough, which have drifted."""
-    metrics: list[Any] = [Tally(name="answers"), Tally(name="labels"), DataSummaryPreset()]
+    """How many there were, if there are enough which columns have drifted, and of all a summary of each column."""
+    metrics: list[Any] = [Tally(name="answers"), Tally(name="labels")]
+    metrics.append(DataSummaryPreset() if metadata["part"] == "all" else MeanValue(column="confidence"))
     if sketch.rows >= ENOUGH_ROWS:
         metrics.append(drift_preset())
     current, before = _as_data(sketch), _as_data(reference)

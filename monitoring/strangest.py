@@ -30,15 +30,15 @@ class Strange(NamedTuple):
 
 @dataclass
 class Strangest:
-    """The strangest so far, strangest first: `unsure` by confidence, `unlike` by distance from the reference."""
+    """The strangest so far, strangest first: `unsure` by confidence, `unlike` by novelty."""
 
     unsure: list[Strange] = field(default_factory=list)
     unlike: list[Strange] = field(default_factory=list)
 
-    def look_at(self, batch: pa.Table, confidence: NDArray[np.float64], distance: NDArray[np.float64]) -> None:
-        """Keep what is stranger than what is kept. confidence, distance: (n,), one for each row of the batch."""
+    def look_at(self, batch: pa.Table, confidence: NDArray[np.float64], novelty: NDArray[np.float64]) -> None:
+        """Keep what is stranger than what is kept. confidence, novelty: (n,), one for each row of the batch."""
         self.unsure = _merged(self.unsure, batch, -confidence, confidence)
-        self.unlike = _merged(self.unlike, batch, distance, confidence)
+        self.unlike = _merged(self.unlike, batch, novelty, confidence)
 
 
 def _merged(

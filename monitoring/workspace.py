@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import os
+import tempfile
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +21,13 @@ from infra import captured, persons, reference, registry
 from infra.registry import Champion
 from infra.storage import Missing, Store
 from monitoring import panels, reports
-from monitoring.observed import OF_THE_IMAGE, Observed, Values, observe
+from monitoring.features import Basis, basis_of
+from monitoring.observed import images_of, observe
 from monitoring.sketch import Grid, Sketch
 from monitoring.strangest import Strangest, contact_sheet
 from monitoring.windows import MINUTES_A_DAY, Labels, Window, batches, made_of, windows_of
 
+LEFT_BEHIND_S = 3600
 FORMAT = "1"  # of the reports: another makes all of them anew
 NAMESPACE = uuid.UUID("0d9c1d2e-52d5-5b1c-9f62-7265706f7274")
 # Names of sources come with requests, so anyone may send any number: later ones are counted together.
@@ -35,29 +41,18 @@ ALL: Part = ("all", "all")
 
 @dataclass(frozen=True)
 class Reference:
-    """What a window is compared with: the sketch, and mean and standard deviation of each image feature."""
+    """What a window is compared with: the sketch of a model's reference, and the basis of its pictures."""
 
     digest: str
     sketch: Sketch
-    mean: Mapping[str, float]
-    deviation: Mapping[str, float]
+    basis: Basis
 
     @classmethod
     def of(cls, digest: str, table: pa.Table) -> "Reference":
-        """The sketch of a model's reference, of `captured.SCHEMA`."""
-        observed = observe(table)
-        values = {name: observed.values[name] for name in OF_THE_IMAGE}
-        return cls(
-            digest,
-            Sketch.of(observed, Grid.around(observed)),
-            {name: float(each.mean()) for name, each in values.items()},
-            {name: max(float(each.std()), 1e-9) for name, each in values.items()},
-        )
-
-    def distance(self, observed: Observed) -> Values:
-        """How unlike the reference each picture is, (n,): the root of the mean square of its features' z-scores."""
-        scores = [(observed.values[name] - self.mean[name]) / self.deviation[name] for name in self.mean]
-        return np.asarray(np.sqrt(np.mean(np.square(scores), axis=0)))
+        """Of a model's reference, of `captured.SCHEMA`."""
+        basis = basis_of(images_of(table))
+        observed, _ = observe(table, basis)
+        return cls(digest, Sketch.of(observed, Grid.around(observed)), basis)
 
 
 @dataclass
@@ -69,8 +64,8 @@ class Found:
 
     def add(self, batch: pa.Table, against: Reference) -> None:
         """Take a batch of answers in."""
-        observed = observe(batch)
-        self.strangest.look_at(batch, observed.values["confidence"], against.distance(observed))
+        observed, novelty = observe(batch, against.basis)
+        self.strangest.look_at(batch, observed.values["confidence"], novelty)
         for (source, version), rows in _rows_by_cell(batch):
             known = {each for each, _ in self.cells}
             name = source if source in known or len(known) < MOST_SOURCES else OTHERS
@@ -125,6 +120,9 @@ class Project:
         # Evidently's UI reads again what appears in the folder, so a file is written elsewhere and moved there whole.
         for place in (self._snapshots, self.sheets, self._scratch, self._entries):
             place.mkdir(parents=True, exist_ok=True)
+        for left in self._scratch.iterdir():  # by a monitor that was killed
+            if time.time() - left.stat().st_mtime > LEFT_BEHIND_S:
+                left.unlink(missing_ok=True)
 
     @property
     def _snapshots(self) -> Path:
@@ -168,14 +166,15 @@ class Project:
         self._put(self.workspace / self.id / "metadata.json", json.dumps(described).encode())
 
     def _draw(self, window: Window, strangest: Strangest) -> None:
-        unfinished = self._scratch / f"{window.name}.png"
-        contact_sheet(strangest).save(unfinished)
-        unfinished.replace(self.sheets / unfinished.name)
+        png = BytesIO()
+        contact_sheet(strangest).save(png, "PNG")
+        self._put(self.sheets / f"{window.name}.png", png.getvalue())
 
     def _put(self, path: Path, content: bytes) -> None:
-        unfinished = self._scratch / path.name
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        handle, unfinished = tempfile.mkstemp(dir=self._scratch)  # two monitors may write the same at once
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(unfinished).replace(path)
 
     def _id_of(self, window: Window, part: Part, kind: str) -> str:
         return str(uuid.uuid5(NAMESPACE, "/".join((self.id, window.start.isoformat(), *part, kind))))

@@ -172,7 +172,7 @@ def test_a_report_says_how_many_there_were_and_that_nothing_drifted(store, folde
     report = one(folder, "data")
     assert tallies(report) == {"answers": 1200, "labels": 0}
     assert drifted(report) == set()
-    assert set(values(report, "MeanValue")) >= {"ink_share", "pen_width", "slant", "confidence", "entropy"}
+    assert set(values(report, "MeanValue")) >= {"ink", "pen width", "slant", "confidence", "entropy"}
     assert report["timestamp"] == "2026-11-20T00:00:00+00:00"
     assert not [each for each in snapshots(folder).values() if each["metadata"]["kind"] == "quality"]
 
@@ -182,7 +182,7 @@ def test_a_report_says_which_columns_have_drifted(store, folder, model, sample):
 
     workspace.update(store, folder)
 
-    assert drifted(one(folder, "data")) >= {"pen_width", "ink_share"}
+    assert drifted(one(folder, "data")) >= {"pen width", "ink"}
     assert "slant" not in drifted(one(folder, "data"))
 
 
@@ -272,8 +272,8 @@ def test_each_source_and_version_has_reports_of_its_own(store, folder, model, sa
 
     workspace.update(store, folder)
 
-    assert "pen_width" not in drifted(one(folder, "data", part="source", source="kiosk"))
-    assert "pen_width" in drifted(one(folder, "data", part="source", source="telephone"))
+    assert "pen width" not in drifted(one(folder, "data", part="source", source="kiosk"))
+    assert "pen width" in drifted(one(folder, "data", part="source", source="telephone"))
     assert tallies(one(folder, "data", part="version", version="an-older-one"))["answers"] == 600
     assert one(folder, "data", part="source", source="kiosk")["tags"] == sorted(
         ["data", "kiosk", model.version, "source"]
