@@ -5,12 +5,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from scipy import ndimage
-from sklearn.datasets import load_digits
 
+from benchmarks.stream import other_population
 from infra import captured, reference
 from inkloop import digits
 from inkloop.digits import Digits
-from inkloop.framing import frame
 from inkloop.runtime import Recognizer
 from monitoring import suspicion
 from monitoring.suspicion import SuspicionSettings
@@ -33,11 +32,8 @@ def known(champion, mnist) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def strangers() -> Digits:
-    """1,797 real digits of another population, of 8 x 8 pixels, as they look once framed."""
-    found = load_digits()
-    large = ndimage.zoom(found.images * (255 / 16), (1, 3, 3), order=1).astype(np.uint8)
-    pictures = np.stack([frame(np.pad(each, 4)) for each in large])
-    return Digits(pictures, found.target.astype(np.int64), tuple(digits.digit_id(each) for each in pictures))
+    """1,797 real digits of another population."""
+    return other_population()
 
 
 def answered(champion: Recognizer, shown: Digits, labels: np.ndarray, sources, writers=None) -> pa.Table:
