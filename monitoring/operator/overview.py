@@ -20,7 +20,7 @@ WATCH_LEASE = "loop/watch-lease.json"
 SHOWN_RUNS = 8
 SHOWN_RETRAININGS = 12
 SHOWN_DECISIONS = 12
-SEARCHED_RUNS = 100  # for the figures of the versions
+SEARCHED_RUNS = 40  # for the figures of the versions
 
 
 @dataclass(frozen=True)
