@@ -7,12 +7,8 @@ SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
 PERSON ?=#            of make forget: as sent in the header Inkloop-Person
 SETTINGS ?=#          of make watch: a YAML file that says what differs
-PORT ?=#              of make serve; empty: 3000
-
-PORT ?=#              of make serve (empty: 3000) and of make monitor (empty: 8000)
+PORT ?=#              of make serve (empty: 3000), make dashboard (3001) and make monitor (8000)
 MINUTES ?=#           of make monitor: how much time a report is of; empty: a day
-
-PORT ?=#              of make serve or make dashboard; empty: 3000, 3001
 VERSION ?=#           a model, by the model_version of its answers
 CANARY ?=#            of make challenge: the share of those who ask; empty: only in the shadow
 REASON ?=#            of make rollback and retrain: why
