@@ -116,7 +116,7 @@ def test_a_server_whose_clock_jumps_is_still_listened_to(production, first, usua
         production.send(first, usual.take(slice(100 * part, 100 * (part + 1))), when=when)
         production.look()
 
-    assert production.seen() == 300 if jump > timedelta(0) else 200
+    assert production.seen() == (300 if jump > timedelta(0) else 200)
 
 
 def test_a_challenger_that_production_finds_no_worse_is_promoted(production, first, second, usual):
