@@ -11,7 +11,7 @@ from monitoring.decisions import LEASE
 PLACE = "loop/retrainings"
 UNSEEN = timedelta(minutes=5)  # a retraining without the lease for so long is none any more
 
-Outcome = Literal["running", "promoted", "on trial", "refused", "failed", "submitted"]
+Outcome = Literal["running", "promoted", "on trial", "refused", "failed"]
 
 
 class Retraining(Settings):

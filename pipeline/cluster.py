@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from kfp.compiler import Compiler
 from kfp.dsl.base_component import BaseComponent
 
 from inkloop.errors import UserError
+
+ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,8 @@ def submit(graph: BaseComponent, arguments: Mapping[str, Any], host: str, run_na
     with tempfile.TemporaryDirectory() as scratch, _explained(host), contextlib.redirect_stdout(None):
         package = Path(scratch) / "pipeline.yaml"
         compile_to(graph, package)
-        _check(host)
+        client = _client(host)
         version = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # that it talks to version 2 alone
-            client = kfp.Client(host=host, existing_token=os.environ.get("KFP_TOKEN"))
         pipeline_id = client.get_pipeline_id(name)
         if pipeline_id is None:
             pipeline_id = client.upload_pipeline(str(package), pipeline_name=name).pipeline_id
@@ -61,6 +62,29 @@ def submit(graph: BaseComponent, arguments: Mapping[str, Any], host: str, run_na
             experiment.experiment_id, run_name, params=dict(arguments), pipeline_id=pipeline_id, version_id=version_id
         )
     return Submitted(run.run_id, version, f"{host.rstrip('/')}/#/runs/details/{run.run_id}")
+
+
+def ended(host: str, run_id: str, poll_s: float = 30.0) -> str:
+    """Wait until a run has come to its end, and return how: SUCCEEDED, FAILED, CANCELED or SKIPPED.
+
+    A host that does not answer for a while is asked again. Raises UserError if it does not know the run.
+    """
+    with _explained(host):
+        client = _client(host)
+        while True:
+            try:
+                state = str(client.get_run(run_id).state).upper()
+            except (urllib3.exceptions.HTTPError, TimeoutError):
+                state = ""
+            if state in ENDED:
+                return state
+            time.sleep(poll_s)
+
+
+def _client(host: str) -> kfp.Client:
+    _check(host)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # that it talks to version 2 alone
+        return kfp.Client(host=host, existing_token=os.environ.get("KFP_TOKEN"))
 
 
 def _version_id(client: kfp.Client, pipeline_id: str, version: str) -> str | None:

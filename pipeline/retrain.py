@@ -87,7 +87,7 @@ def _retrain(
     retrainings.keep(store, record)
     try:
         ended = (
-            _submitted(record, store_url, settings, host)
+            _run_on_cluster(record, store, store_url, settings, host)
             if host
             else _run(record, store_url, settings, artifacts, data, console)
         )
@@ -131,8 +131,17 @@ def _run(
     )
 
 
-def _submitted(record: Retraining, store_url: str, settings: RetrainingSettings, host: str) -> Retraining:
+def _run_on_cluster(
+    record: Retraining, store: Store, store_url: str, settings: RetrainingSettings, host: str
+) -> Retraining:
+    """Submit it and wait for its end: the lease is held that long."""
     chosen = profiles.load(settings.profile)
     arguments = graph.arguments_on_cluster(chosen, settings.source, store_url, record.production, record.champion)
     submitted = cluster.submit(graph.build(), arguments, host, f"retraining {record.id}")
-    return record.model_copy(update={"outcome": "submitted", "verdict": submitted.url})
+    retrainings.keep(store, record.model_copy(update={"verdict": f"runs at {submitted.url}"}))
+    state, champion = cluster.ended(host, submitted.run_id), registry.reigning(store)
+    outcome: retrainings.Outcome = "failed"
+    if state == "SUCCEEDED":
+        outcome = "refused" if champion.digest == record.champion else "promoted"
+    changed = {"challenger": champion.digest if outcome == "promoted" else None, "ended": datetime.now(UTC)}
+    return record.model_copy(update={"outcome": outcome, "verdict": f"{state.lower()}: {submitted.url}", **changed})

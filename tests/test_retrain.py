@@ -1,0 +1,89 @@
+"""A retraining: what it starts from, one at a time, and what is kept of it; on Kubeflow it is followed to its end."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from production import Production
+from rich.console import Console
+from served import crown
+
+from infra import datasets, lease, reference, registry
+from infra.storage import open_store
+from inkloop import digits
+from inkloop.errors import UserError
+from monitoring import decisions, retrainings
+from pipeline.retrain import RetrainingSettings, retrain
+
+QUIET = Console(quiet=True)
+
+
+def started(store: str, folder: Path, host: str = "") -> retrainings.Retraining:
+    return retrain(store, RetrainingSettings(), folder / "artifacts", folder / "data", "regret", "errors", QUIET, host)
+
+
+def test_without_a_champion_there_is_nothing_to_train_on(tmp_path):
+    with pytest.raises(UserError, match=r"no champion in .* yet"):
+        started(str(tmp_path / "store"), tmp_path)
+
+
+def test_without_labels_there_is_nothing_to_learn(production, first, usual, tmp_path):
+    production.send(first, usual)
+    with pytest.raises(UserError, match=r"nothing in .* is labeled yet"):
+        started(str(production.store), tmp_path)
+    assert retrainings.history(production.store) == []
+
+
+def test_two_at_a_time_are_one(production, tmp_path):
+    with lease.held(production.store, decisions.LEASE), pytest.raises(lease.Taken, match="holds it since"):
+        started(str(production.store), tmp_path)
+
+
+def test_what_goes_wrong_is_kept(production, first, usual, tmp_path):
+    """MNIST cannot be fetched, for something stands in its place."""
+    production.send(first, usual, labeled=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mnist").write_text("in the way")
+
+    with pytest.raises(Exception, match="The step ingest failed"):
+        started(str(production.store), tmp_path)
+
+    (kept,) = retrainings.history(production.store)
+    assert (kept.outcome, kept.digits, kept.champion) == ("failed", 400, first.digest)
+    assert kept.verdict.startswith("The step ingest failed")
+    assert datasets.read(production.store, kept.production).num_rows == 400
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(
+    ("end", "outcome"), [("SUCCEEDED", "promoted"), ("SUCCEEDED", "refused"), ("FAILED", "failed")]
+)
+def test_on_kubeflow_the_same_graph_runs_and_the_lease_is_held_until_its_end(
+    kubeflow, s3_bucket, few_digits, first, second, publish_both, usual, tmp_path, monkeypatch, end, outcome
+):
+    url = f"s3://{s3_bucket}/cluster"
+    store = open_store(url)
+    publish_both(store)
+    reference.publish(store, first, digits.read_table(few_digits))
+    production = Production(store, tmp_path / "captured")
+    production.send(first, usual, labeled=True)
+    kubeflow.states = [end]
+    held = []
+
+    def while_it_runs(method: str, path: str, *rest: object):
+        if path.endswith("/runs/r1"):
+            held.append(lease.holder(store, decisions.LEASE, datetime.now(UTC)))
+            if outcome == "promoted":
+                crown(store, second.digest)
+        return answer(method, path, *rest)
+
+    answer = kubeflow.answer
+    monkeypatch.setattr(kubeflow, "answer", while_it_runs)
+    ended = started(url, tmp_path, kubeflow.url)
+
+    assert (ended.outcome, ended.verdict) == (outcome, f"{end.lower()}: {kubeflow.url}/#/runs/details/r1")
+    assert retrainings.history(store) == [ended]
+    assert held[0] is not None and lease.holder(store, decisions.LEASE, datetime.now(UTC)) is None
+    (run,) = kubeflow.bodies("POST", "/apis/v2beta1/runs")
+    assert ended.production.encode() in run and first.digest.encode() in run
+    assert registry.reigning(store).digest == (second if outcome == "promoted" else first).digest
