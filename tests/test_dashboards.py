@@ -10,6 +10,9 @@ import pytest
 import yaml
 from prometheus_client.metrics_core import Metric
 
+from monitoring import gauges
+from monitoring.retrainings import Outcome
+from pipeline.watch import LoopSettings
 from serving import metrics
 
 MONITORING = Path(__file__).parents[1] / "monitoring"
@@ -126,7 +129,11 @@ def test_prometheus_itself_takes_the_files():
 def test_the_examples_name_the_files_and_receivers_that_there_are():
     config = yaml.safe_load(RULES.with_name("prometheus.yaml").read_text())
     assert all((RULES.parent / name).is_file() for name in config["rule_files"])
-    assert "inkloop" in {job["job_name"] for job in config["scrape_configs"]}
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
+    assert targets == {
+        "inkloop": ["127.0.0.1:3000"],
+        "inkloop-watch": [f"127.0.0.1:{LoopSettings().metrics_port}"],
+    }
     alertmanager = yaml.safe_load(RULES.with_name("alertmanager.yaml").read_text())
     named = {alertmanager["route"]["receiver"], *(route["receiver"] for route in alertmanager["route"]["routes"])}
     assert named == {each["name"] for each in alertmanager["receivers"]}
