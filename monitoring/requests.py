@@ -37,15 +37,31 @@ def ask(store: Store, by: str, why: str, now: datetime) -> Request:
 
 def pending(store: Store) -> list[Request]:
     """Those that nobody has taken up yet, oldest first."""
-    keys = store.list(FOLDER)
-    done = {key.removesuffix(DONE) for key in keys if key.endswith(DONE)}
-    waiting = [key for key in keys if key.endswith(ASKED) and key.removesuffix(ASKED) not in done]
-    return [Request.model_validate_json(store.get(key)) for key in waiting]
+    asked, done_with = _names(store)
+    return [_read(store, name) for name in asked if name not in done_with]
 
 
-def done(store: Store, request: Request) -> None:
-    """Have it wait no longer; that it was asked stays. Saying so twice is saying so once."""
+def answered(store: Store, newest: int) -> list[tuple[Request, str]]:
+    """Those asked last that wait no longer, at most so many, oldest first; with what became of each."""
+    asked, done_with = _names(store)
+    names = [name for name in asked if name in done_with]
+    return [(_read(store, name), store.get(name + DONE).decode()) for name in names[max(0, len(names) - newest) :]]
+
+
+def done(store: Store, request: Request, outcome: str = "") -> None:
+    """Have it wait no longer, and say what became of it; that it was asked stays. What is said first holds."""
     try:
-        store.put(f"{FOLDER}{request.id}{DONE}", b"", if_none_match=True)
+        store.put(f"{FOLDER}{request.id}{DONE}", outcome.encode(), if_none_match=True)
     except Conflict:
         return
+
+
+def _names(store: Store) -> tuple[list[str], set[str]]:
+    """The keys without their ending: of all requests, oldest first, and of those that are done."""
+    keys = store.list(FOLDER)
+    asked = [key.removesuffix(ASKED) for key in keys if key.endswith(ASKED)]
+    return asked, {key.removesuffix(DONE) for key in keys if key.endswith(DONE)}
+
+
+def _read(store: Store, name: str) -> Request:
+    return Request.model_validate_json(store.get(name + ASKED))

@@ -95,6 +95,7 @@ def test_nothing_that_comes_from_outside_is_markup(home, operators):
     held = Lease(number=1, holder="h", by=HOSTILE, since=now, expires_at=now + timedelta(minutes=2), lifetime_s=120)
     home.put(WATCH_LEASE, held.model_dump_json().encode())
     operators.post("/retrain", data={"why": HOSTILE, "key": named})
+    requests.done(home, requests.ask(home, HOSTILE, HOSTILE, now), HOSTILE)
     operators.post("/rollback", data={"why": HOSTILE, "key": named, "expected": digests(home)[1]})
     refused = operators.post("/promote", data={"why": HOSTILE, "version": HOSTILE, "key": named})
     assert refused.status_code == 422
@@ -109,6 +110,8 @@ def test_a_retraining_that_is_asked_for_waits_with_name_and_reason(home, operato
     assert (answer.status_code, answer.headers["location"]) == (303, "./?done=retrain")
     assert [(each.by, each.why) for each in requests.pending(home)] == [("ada", "misreads sevens")]
     assert "misreads sevens" in operators.get("/").text
+    requests.done(home, requests.pending(home)[0], "nothing is labeled yet")
+    assert "nothing is labeled yet" in operators.get("/").text
 
 
 def test_any_published_model_is_promoted_with_name_and_reason(home, operators, key):

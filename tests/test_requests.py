@@ -25,13 +25,15 @@ def test_two_who_ask_at_the_same_moment_are_both_heard(store):
     assert len(asked) == 2
 
 
-def test_who_asked_and_why_stays_after_it_was_done(store):
-    request = requests.ask(store, "ada", "misreads sevens", NOON)
-    requests.done(store, request)
-    requests.done(store, request)
-    assert requests.pending(store) == []
-    kept = [store.get(key) for key in store.list(requests.FOLDER) if key.endswith(requests.ASKED)]
-    assert [requests.Request.model_validate_json(each) for each in kept] == [request]
+def test_who_asked_and_why_and_what_became_of_it_stays(store):
+    asked = [requests.ask(store, "ada", f"reason {minute}", NOON + timedelta(minutes=minute)) for minute in range(3)]
+    requests.done(store, asked[2], "nothing is labeled yet")
+    requests.done(store, asked[0], "a retraining was started")
+    requests.done(store, asked[0], "it was started twice")
+    assert requests.pending(store) == [asked[1]]
+    assert requests.answered(store, 9) == [(asked[0], "a retraining was started"), (asked[2], "nothing is labeled yet")]
+    assert requests.answered(store, 1) == [(asked[2], "nothing is labeled yet")]
+    assert requests.answered(store, 0) == []
 
 
 @pytest.mark.parametrize("why", ["", " \n"])

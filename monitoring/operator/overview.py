@@ -20,6 +20,7 @@ WATCH_LEASE = "loop/watch-lease.json"
 SHOWN_RUNS = 8
 SHOWN_RETRAININGS = 12
 SHOWN_DECISIONS = 12
+SHOWN_ANSWERED = 3
 SEARCHED_RUNS = 40  # for the figures of the versions
 
 
@@ -59,7 +60,8 @@ class Overview:
     decisions: list[Decision]
     runs: list[Run]
     retrainings: list[Retraining]
-    requests: list[Request]  # oldest first
+    requests: list[Request]  # that wait, oldest first
+    answered: list[tuple[Request, str]]  # that wait no longer, and what became of each
     watch: Lease | None  # who watches
     running: Lease | None  # who retrains
     state: State
@@ -111,6 +113,7 @@ def look(store: Store, now: datetime) -> Overview:
         runs=ran[: -SHOWN_RUNS - 1 : -1],
         retrainings=retrainings.history(store, SHOWN_RETRAININGS)[::-1],
         requests=requests.pending(store),
+        answered=requests.answered(store, SHOWN_ANSWERED)[::-1],
         watch=lease.holder(store, WATCH_LEASE, now),
         running=lease.holder(store, decisions.LEASE, now),
         state=_state(store),
