@@ -155,10 +155,11 @@ class Watch:
         asked = waiting[0]
         if window.column("label").null_count < window.num_rows:
             self._start("asked for", f"{asked.by}: {asked.why}")
+            requests.done(self._store, asked, "a retraining was started")
         else:
+            requests.done(self._store, asked, "nothing is labeled yet")
             text = f"{asked.by} asked for one ({asked.why}), but nothing is labeled yet."
             self._tell(Event("retraining", "No retraining", text, asked.at))
-        requests.done(self._store, asked)
 
     def _try_models(self, champion: Champion, window: pa.Table, now: datetime) -> None:
         """Rule on a challenger, and on a champion that is no better than the one before, as labels come in."""

@@ -10,8 +10,6 @@ import pytest
 import yaml
 from prometheus_client.metrics_core import Metric
 
-from monitoring import gauges
-from monitoring.retrainings import Outcome
 from pipeline.watch import LoopSettings
 from serving import metrics
 

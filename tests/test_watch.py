@@ -200,7 +200,7 @@ def test_who_asks_for_a_retraining_gets_one_unless_nothing_is_labeled(production
 
     production.send(first, usual, labeled=True)
     requests.ask(production.store, "ada", "new pens", now)
-    requests.ask(production.store, "bert", "me too", now)
+    requests.ask(production.store, "bert", "me too", now + timedelta(seconds=1))
     with lease.held(production.store, decisions.LEASE):
         production.look()
     assert production.started == [], "one runs, so they wait"
