@@ -16,6 +16,7 @@ from infra import captured, reference, registry
 from infra.registry import Champion
 from infra.storage import Missing, Store
 from inkloop import digits
+from inkloop.errors import UserError
 from monitoring import decisions, requests, retrainings, trials, triggers
 from monitoring.detector import Detector
 from monitoring.inflow import Inflow, start_after
@@ -54,8 +55,8 @@ class Watch:
         state, etag = self._known()
         known = self._reference_of(champion)
         if state.champion != champion.digest:
-            state = self._welcome(state, champion, known)
-        detector = Detector.from_bytes(base64.b64decode(state.detector))
+            state = self._welcome(state, champion)
+        detector = self._detector(state, known)
         answers, state = self._take_in(state, champion)
         drifts = self._drifts(detector, answers, champion)
         told = {(drift.feature, drift.direction) for drift in state.drifts}
@@ -107,22 +108,30 @@ class Watch:
             self._reference = champion.digest, reference.read(self._store, champion.digest)
         return self._reference[1]
 
-    def _welcome(self, state: State, champion: Champion, known: pa.Table) -> State:
+    def _detector(self, state: State, known: pa.Table) -> Detector:
+        if state.detector:
+            try:
+                return Detector.from_bytes(base64.b64decode(state.detector))
+            except UserError as error:  # of another release, or damaged
+                log.warning("The detector begins anew: %s", error)
+        return Detector.from_reference(*_pictures(known), self._settings.detector)
+
+    def _welcome(self, state: State, champion: Champion) -> State:
         """Begin anew with a new champion; what was read stays read."""
         if state.champion:
             reason = f"{champion.decision.get('reason', 'no reason was kept')}."
             self._tell(Event("champion", f"Champion {champion.version} answers", reason, champion.since))
-        detector = Detector.from_reference(*_pictures(known), self._settings.detector)
-        begun = {"champion": champion.digest, "detector": base64.b64encode(detector.to_bytes()).decode(), "drifts": ()}
-        return state.model_copy(update=begun)
+        return state.model_copy(update={"champion": champion.digest, "detector": "", "drifts": ()})
 
     def _take_in(self, state: State, champion: Champion) -> tuple[pa.Table, State]:
-        """The champion's answers that were never taken in before, oldest first."""
+        """The champion's answers that were never taken in before, in an order that says nothing."""
         start, read = start_after(state.read), set(state.read)
         held = self._inflow.poll(start)
         fresh = {key: table for key, table in held.items() if key not in read}
-        rows = pa.concat_tables([captured.SCHEMA.empty_table(), *fresh.values()]).sort_by("seen_at")
+        rows = pa.concat_tables([captured.SCHEMA.empty_table(), *fresh.values()])
         answers = rows.filter(pc.equal(rows.column("model_version"), champion.version))
+        # Many digits of one hand in a row look like a change; an id ends in random digits.
+        answers = answers.take(pc.sort_indices(pc.utf8_reverse(answers.column("prediction_id"))))
         kept = (key for key in state.read if start is None or captured.hour_of(key) >= start)
         return answers, state.model_copy(update={"read": (*kept, *fresh)})
 

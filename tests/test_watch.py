@@ -208,3 +208,15 @@ def test_who_asks_for_a_retraining_gets_one_unless_nothing_is_labeled(production
 
     assert production.started == [("asked for", "ada: new pens")]
     assert [request.by for request in requests.pending(production.store)] == ["bert"]
+
+
+def test_a_damaged_detector_is_made_anew(production, first, usual):
+    production.send(first, usual.take(slice(0, 100)))
+    known = production.look()
+    damaged = known.model_copy(update={"detector": known.detector[:100]})
+    production.store.put(STATE, damaged.model_dump_json().encode())
+    production.send(first, usual.take(slice(100, 250)))
+
+    production.look()
+
+    assert production.seen() == 150
