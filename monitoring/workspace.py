@@ -199,6 +199,7 @@ def update(store: Store, folder: Path, minutes: int = MINUTES_A_DAY) -> list[Win
         return Reference.of(digest, reference.read(store, digest))
 
     entries, reported = project.entries(), []
+    gone = set(entries) - {window.name for window in windows}
     for window in windows:
         against = _reference_for(window, champions, reference_of)
         said = (FORMAT, against.digest, str(forgotten), made_of(window, keys, labels))
@@ -211,7 +212,9 @@ def update(store: Store, folder: Path, minutes: int = MINUTES_A_DAY) -> list[Win
         if found.cells:
             project.write(window, made, found, against)
             reported.append(window)
-    for name in set(entries) - {window.name for window in windows}:
+        elif window.name in entries:
+            gone.add(window.name)
+    for name in gone:
         project.forget_pictures(name)
     project.write_dashboard()
     return reported

@@ -271,7 +271,10 @@ def monitor(
     from monitoring import ui, workspace
 
     reported = workspace.update(open_store(store), folder, minutes)
-    print(f"{len(reported)} reports are new. The strangest inputs: {folder / 'strangest' / str(minutes)}", flush=True)
+    print(
+        f"Windows with new reports: {len(reported)}. The strangest inputs: {folder / 'strangest' / str(minutes)}",
+        flush=True,
+    )
     if not update_only:
         ui.serve(folder / "workspace", host, port, open_because)
 

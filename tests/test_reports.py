@@ -385,11 +385,15 @@ def test_whoever_is_forgotten_is_no_longer_shown(store, folder, model, sample):
     assert sheet.read_bytes() != with_anna
 
 
-def test_of_what_has_expired_the_numbers_stay_and_the_pictures_go(store, folder, model, sample):
+@pytest.mark.parametrize("left", ["nothing", "objects without rows"])
+def test_of_what_has_expired_the_numbers_stay_and_the_pictures_go(left, store, folder, model, sample):
     keep(store, seen(model, sample.images[:400], DAY), "a")
     workspace.update(store, folder)
     for key in captured.keys(store, captured.ANSWERS):
         store.delete(key)
+        if left == "objects without rows":
+            empty = captured.to_parquet(captured.SCHEMA.empty_table())
+            store.put(key.replace("/a.parquet", "/b.parquet"), empty)
 
     workspace.update(store, folder)
 
@@ -581,7 +585,7 @@ def test_make_monitor_shows_the_reports_on_this_machine_alone(store, folder, mod
         process.send_signal(signal.SIGINT)
         process.wait(30)
 
-    assert lines[0] == f"1 reports are new. The strangest inputs: {folder}/strangest/1440\n"
+    assert lines[0] == f"Windows with new reports: 1. The strangest inputs: {folder}/strangest/1440\n"
     assert lines[1] == f"Evidently is on http://127.0.0.1:{port}. Ctrl+C ends it.\n"
     assert found == {"127.0.0.1"}
     assert process.returncode == 0
