@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
@@ -24,6 +25,8 @@ class Gauges:
     """Keeps the metrics up to what the watch knows."""
 
     def __init__(self) -> None:
+        for outcome in get_args(Outcome):
+            RETRAININGS.labels(outcome)  # else the first failure would be no rise of a count
         self._newest_drift: datetime | None = None
         self._ended: dict[str, Outcome] = {}
 
