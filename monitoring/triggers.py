@@ -36,7 +36,7 @@ class TriggerSettings(Settings):
     drift_starts: bool = False
     min_drift_alarms: PositiveInt = 2  # one may be the false one that the detector was set to
 
-    cooldown_hours: Hours = 1.0  # doubled for each run in a row that brought no better model, as the price is
+    cooldown_hours: Hours = 1.0  # doubled, as the price is, for each run in a row that brought no better model
     min_labels: PositiveInt = 200  # to learn from
     min_misread: PositiveInt = 50  # avoidable errors among them: a run that starts on fewer is mostly in vain
     min_classes: Annotated[int, Field(ge=1, le=10)] = 8
@@ -110,21 +110,27 @@ def decide(signals: Signals, past: Past, settings: TriggerSettings, now: datetim
     counted_from = min(past.counted_from, now) if past.counted_from <= now + SKEW else now
     elapsed = now - counted_from
     fired = _fired(signals, past, settings, elapsed)
-    against = None if fired is None else _obstacle(signals, fired[0], past, settings, elapsed)
+    against = [_obstacle(signals, cause, past, settings, elapsed) for cause, _ in fired]
+    # The most pressing trigger that nothing stands against, or else the most pressing: one more cannot hold others up.
+    chosen = against.index(None) if None in against else 0
     verdict: Verdict
-    if fired is None and signals.drift_alarms >= settings.min_drift_alarms:
+    cause: Cause | None = None
+    obstacle: Obstacle | None = None
+    if not fired and signals.drift_alarms >= settings.min_drift_alarms:
         verdict, reason = "ask for labels", f"The input has drifted, {_quality_in_words(signals, settings)}."
-    elif fired is None:
+    elif not fired:
         verdict, reason = "quiet", "Nothing calls for a retraining."
-    elif against is None:
-        verdict, reason = "start", f"{fired[1]}."
     else:
-        verdict, reason = _verdict_against(against[0]), f"{fired[1]}, but {against[1]}."
+        cause, why = fired[chosen]
+        verdict, reason = "start", f"{why}."
+        if (found := against[chosen]) is not None:
+            obstacle, but = found
+            verdict, reason = _verdict_against(obstacle), f"{why}, but {but}."
     return Decision(
         at=now,
         verdict=verdict,
-        cause=fired[0] if fired else None,
-        obstacle=against[0] if against else None,
+        cause=cause,
+        obstacle=obstacle,
         reason=reason,
         counted_from=now if verdict == "start" else counted_from,
         signals=signals,
@@ -138,32 +144,27 @@ def price_in_errors(past: Past, settings: TriggerSettings) -> float | None:
     return settings.errors_per_training_minute * past.training_minutes * _doubled(past)
 
 
-def _fired(signals: Signals, past: Past, settings: TriggerSettings, elapsed: timedelta) -> tuple[Cause, str] | None:
-    """The first trigger that fires, the most pressing first, and why."""
+def _fired(signals: Signals, past: Past, settings: TriggerSettings, elapsed: timedelta) -> list[tuple[Cause, str]]:
+    """The triggers that fire, the most pressing first, and why."""
+    fired: list[tuple[Cause, str]] = []
     price = price_in_errors(past, settings)
     measured = signals.quality_labels >= settings.min_quality_labels
     if price is not None and signals.avoidable_errors >= price and signals.seen_errors >= settings.min_evidence:
-        return (
-            "regret",
-            f"Some {signals.avoidable_errors:.0f} answers were wrong that need not be, a run is worth {price:.0f}",
-        )
+        errors = f"Some {signals.avoidable_errors:.0f} answers were wrong that need not be"
+        fired.append(("regret", f"{errors}, a run is worth {price:.0f}"))
     if _has_fallen(signals, settings) and measured:
-        return "quality", (
-            f"{signals.accuracy:.1%} of {signals.quality_labels} answers were right, "
-            f"where {signals.promised:.1%} were promised"
-        )
+        right = f"{signals.accuracy:.1%} of {signals.quality_labels} answers were right"
+        fired.append(("quality", f"{right}, where {signals.promised:.1%} were promised"))
     if price is not None and signals.estimated_errors >= price and not measured:
-        return (
-            "estimate",
-            f"Going by its confidence, the model misread some {signals.estimated_errors:.0f} digits more than promised",
-        )
+        errors = f"the model misread some {signals.estimated_errors:.0f} digits more than promised"
+        fired.append(("estimate", f"Going by its confidence, {errors}"))
     if settings.new_labels is not None and signals.labels.usable >= settings.new_labels:
-        return "labels", f"{signals.labels.usable} digits were labeled since the last run"
+        fired.append(("labels", f"{signals.labels.usable} digits were labeled since the last run"))
     if settings.every_hours is not None and elapsed >= timedelta(hours=settings.every_hours):
-        return "schedule", f"The last run was {elapsed.total_seconds() / 3600:.1f} hours ago"
+        fired.append(("schedule", f"The last run was {elapsed.total_seconds() / 3600:.1f} hours ago"))
     if settings.drift_starts and signals.drift_alarms >= settings.min_drift_alarms:
-        return "drift", "The input has drifted"
-    return None
+        fired.append(("drift", "The input has drifted"))
+    return fired
 
 
 def _has_fallen(signals: Signals, settings: TriggerSettings) -> bool:
@@ -178,7 +179,8 @@ def _obstacle(
     """The first thing that stands against a run, and how to say it."""
     if past.running is not None:
         return "running", f"a run is on its way ({past.running})"
-    cooldown = timedelta(hours=settings.cooldown_hours) * _doubled(past)
+    # Regret has paid for the runs in vain already: its price doubled.
+    cooldown = timedelta(hours=settings.cooldown_hours) * (1 if cause == "regret" else _doubled(past))
     if elapsed < cooldown:
         vain = f" ({past.in_vain} in a row brought nothing better)" if past.in_vain else ""
         return (

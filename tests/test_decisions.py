@@ -50,12 +50,21 @@ def test_every_start_is_kept_with_what_was_looked_at(store):
 
 
 def test_a_run_in_vain_makes_the_next_one_wait_twice_as_long(store):
-    assert look(store, NOW, BAD)
+    fallen = BAD.model_copy(
+        update={
+            "promised": 0.99,
+            "accuracy": 0.7,
+            "accuracy_high": 0.74,
+            "quality_labels": 600,
+            "avoidable_errors": 0.0,
+        }
+    )
+    assert look(store, NOW, fallen)
     past = decisions.past(store, champion(), 10, NOW + 61 * MINUTE)
     assert (past.counted_from, past.in_vain) == (NOW, 1)
-    look(store, NOW + 61 * MINUTE, BAD)
+    look(store, NOW + 61 * MINUTE, fallen)
     assert verdicts(store) == ["start", "wait"]
-    look(store, NOW + 121 * MINUTE, BAD)
+    look(store, NOW + 121 * MINUTE, fallen)
     assert verdicts(store) == ["start", "wait", "start"]
 
 

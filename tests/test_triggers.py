@@ -123,7 +123,7 @@ def test_each_trigger_starts_a_run_and_says_why(cause, found, settings, reason):
         (
             "cooldown",
             "wait",
-            BAD,
+            changed(BAD, avoidable_errors=0),
             Past(counted_from=NOW - timedelta(minutes=70), in_vain=1),
             "the last run was 70 minutes ago (1 in a row brought nothing better), "
             "the next may start after 120 minutes.",
@@ -217,6 +217,19 @@ def test_runs_in_vain_cost_twice_as_much_each():
     found = changed(BAD, max_fall=None, accuracy_high=1.0, avoidable_errors=350)
     assert decide(found, Past(counted_from=LONG_AGO.counted_from, in_vain=1), DEFAULT, NOW).start
     assert not decide(found, Past(counted_from=LONG_AGO.counted_from, in_vain=2), DEFAULT, NOW).start
+
+
+def test_a_trigger_that_must_wait_does_not_hold_up_another():
+    found = changed(BAD, seen_errors=12, labels=Labels(by_class=(3_000,) * 10))
+    decision = decide(found, LONG_AGO, DEFAULT, NOW)
+    assert (decision.verdict, decision.cause) == ("start", "labels")
+
+
+def test_runs_in_vain_make_all_but_regret_wait_longer():
+    vain = Past(counted_from=NOW - timedelta(minutes=70), in_vain=1)
+    assert decide(BAD, vain, DEFAULT, NOW).cause == "regret"
+    assert decide(BAD, vain, DEFAULT, NOW).start
+    assert decide(changed(BAD, avoidable_errors=0), vain, DEFAULT, NOW).obstacle == "cooldown"
 
 
 @given(signals, pasts, options, moments)
