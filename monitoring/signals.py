@@ -32,15 +32,17 @@ def gather(
     """
     suspicions = suspicion.find(window, reference, settings.suspicion, labels)
     honest = without(window, suspicions)
-    own = honest.filter(
-        pc.and_(
-            pc.equal(honest.column("model_version"), version),
-            pc.invert(pc.is_in(honest.column("source"), value_set=pa.array(settings.corrections_only, pa.string()))),
-        )
+    telling = honest.filter(
+        pc.invert(pc.is_in(honest.column("source"), value_set=pa.array(settings.corrections_only, pa.string())))
     )
+    is_own = pc.equal(telling.column("model_version"), version)
+    own = telling.filter(is_own)
     promised = quality.overall(reference)
     live = quality.overall(own, settings.quality_labels)
-    avoidable = quality.avoidable(own, promised)
+    # What was labeled since the last run is not learned yet, whoever answered it.
+    fresh = _since(labels, counted_from).column("prediction_id").combine_chunks()
+    unlearned = telling.filter(pc.or_(is_own, pc.is_in(telling.column("prediction_id"), value_set=fresh)))
+    avoidable = quality.avoidable(unlearned, promised)
     return Signals(
         model_version=version,
         drift_alarms=len(drifts),
@@ -65,19 +67,17 @@ def without(table: pa.Table, suspicions: Sequence[Suspicion]) -> pa.Table:
 
 def _since_drift(own: pa.Table, drifts: Sequence[Drift]) -> pa.Table:
     """The answers since the first alarm: before it, confidence is no sign of harm. None where nothing drifted."""
-    if not drifts:
-        return own.slice(0, 0)
-    return own.filter(
-        pc.greater_equal(own.column("seen_at"), pa.scalar(drifts[0].at, own.schema.field("seen_at").type))
-    )
+    return _since(own, drifts[0].at) if drifts else own.slice(0, 0)
+
+
+def _since(rows: pa.Table, when: datetime) -> pa.Table:
+    moment = pa.scalar(when, rows.schema.field("seen_at").type)
+    return rows.filter(pc.greater_equal(rows.column("seen_at"), moment))
 
 
 def _new_labels(honest: pa.Table, labels: pa.Table, suspicions: Sequence[Suspicion], counted_from: datetime) -> Labels:
     """What was labeled since the last run started."""
-    new = labels.filter(
-        pc.greater_equal(labels.column("seen_at"), pa.scalar(counted_from, labels.schema.field("seen_at").type))
-    )
-    rows = captured.with_labels(honest, new)
+    rows = captured.with_labels(honest, _since(labels, counted_from))
     rows = rows.filter(pc.is_valid(rows.column("label")))
     return Labels(
         by_class=tuple(np.bincount(rows.column("label").to_numpy(), minlength=CLASSES).tolist()),

@@ -102,11 +102,15 @@ def test_labels_from_before_the_last_run_are_not_new(champion, known, strangers)
     assert (decision.verdict, decision.obstacle) == ("ask for labels", "too little")
 
 
-def test_answers_of_another_model_say_nothing_about_this_one(champion, known, strangers):
+def test_digits_that_another_model_misread_are_to_be_learned_once_they_are_labeled(champion, known, strangers):
     table = seen(answered(champion, strangers, strangers.labels, ["new"] * 1797))
-    found = gather(table, given(table), known, "another", (), LAST_RUN, WatchSettings())
-    assert (found.accuracy, found.avoidable_errors) == (None, 0)
-    assert found.labels.usable == 1797
+    late, early = (
+        gather(table, given(table, when), known, "another", (), LAST_RUN, WatchSettings())
+        for when in (NOW, LAST_RUN - timedelta(minutes=1))
+    )
+    assert late.accuracy is None, "of the champion's own answers nothing is known"
+    assert late.seen_errors > 100
+    assert early.seen_errors == 0, "these were learned in the last run"
 
 
 def test_a_store_that_has_seen_nothing_is_quiet(known):
