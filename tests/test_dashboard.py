@@ -16,6 +16,7 @@ from infra import api_keys, challenger, lease, registry, runs
 from infra.lease import Lease
 from infra.signing import TRUSTED_KEYS
 from infra.storage import IMPATIENT, FolderStore, Store, open_store
+from inkloop import checkpoint
 from inkloop.errors import UserError
 from monitoring import decisions, requests
 from monitoring.operator.access import BURST
@@ -142,6 +143,17 @@ def test_a_rollback_brings_the_champion_before_back_and_bars_the_one_now(home, o
     assert refused.status_code == 422
     assert "was rolled back" in refused.text
     assert registry.reigning(home) == champion
+
+
+def test_a_teacher_is_shown_and_never_promoted(home, operators, key, trained_model, tmp_path):
+    checkpoint.save(trained_model, tmp_path / "teacher", "teacher", {}, {})
+    teacher = registry.publish(home, tmp_path / "teacher")
+    found = {each.digest: (each.standing, each.may_be_promoted) for each in look(home, datetime.now(UTC)).versions}
+    before, now = digests(home)
+    assert found == {now: ("champion", False), before: ("champion before", True), teacher: ("teacher", False)}
+    answer = operators.post("/promote", data={"why": "w", "version": teacher, "expected": now, "key": key})
+    assert (answer.status_code, registry.reigning(home).digest) == (422, now)
+    assert "a teacher, to train on from" in answer.text
 
 
 @pytest.mark.parametrize("action", ["promote", "rollback"])

@@ -6,6 +6,7 @@ from infra import challenger, registry, signing
 from infra.storage import Conflict, Store
 from inkloop.errors import UserError
 from monitoring import requests
+from monitoring.operator import versions
 
 LONGEST_REASON = 500  # characters
 
@@ -19,10 +20,13 @@ def promote(store: Store, by: str, why: str, version: str, expected: str) -> Non
     """Make a published model the champion; a challenger that won is tried no longer.
 
     expected: the champion's digest as the operator saw it, empty where there was none. Raises UserError without a
-    reason, for a model that is not published, not trusted or barred; Conflict if the champion is another by now.
+    reason, for a model that is not published, not for serving, not trusted or barred; Conflict if the champion is
+    another by now.
     """
     decision = {"promoted": True, "reason": _reason(why), "by": by}
     digest = registry.resolve(store, version)
+    if (kind := versions.kind(store, digest)) != versions.JUDGED:
+        raise UserError(f"model {registry.version_of(digest)}: a {kind}, to train on from. Promote what a run judged.")
     signing.require_trusted(store, digest)
     registry.promote(store, digest, decision, expected or None)
     tried = challenger.challenger(store)

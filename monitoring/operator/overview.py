@@ -8,8 +8,10 @@ from infra.challenger import Challenger
 from infra.lease import Lease
 from infra.registry import Champion
 from infra.runs import Run
-from infra.storage import MANIFEST, Missing, Store
+from infra.storage import Missing, Store
 from monitoring import decisions, requests, retrainings
+from monitoring.operator import versions
+from monitoring.operator.versions import Version
 from monitoring.requests import Request
 from monitoring.retrainings import Retraining
 from monitoring.state import Drift, Point, State
@@ -22,28 +24,6 @@ SHOWN_RETRAININGS = 12
 SHOWN_DECISIONS = 12
 SHOWN_ANSWERED = 3
 SEARCHED_RUNS = 40  # for the figures of the versions
-
-
-@dataclass(frozen=True)
-class Version:
-    """A published model: what it is now, since when (UTC), who decided so and why."""
-
-    digest: str
-    standing: str  # champion, challenger, rolled back, champion before, or published
-    since: datetime | None = None
-    by: str = ""
-    why: str = ""
-    run: Run | None = None  # that made it
-
-    @property
-    def version(self) -> str:
-        """The start of the digest, as answers carry it."""
-        return registry.version_of(self.digest)
-
-    @property
-    def may_be_promoted(self) -> bool:
-        """Whether a button for it makes sense."""
-        return self.standing not in ("champion", "rolled back")
 
 
 @dataclass(frozen=True)
@@ -100,15 +80,14 @@ def look(store: Store, now: datetime) -> Overview:
     champion = champions[-1] if champions else None
     tried = challenger.challenger(store)
     ran = runs.history(store, SEARCHED_RUNS)
-    versions = _versions(_published(store), champions, tried, ran)
     return Overview(
         now=now,
         store=str(store),
         champion=champion,
         champions=champions,
         challenger=tried,
-        versions=versions,
-        restored=_restored(champions),
+        versions=versions.versions(store, champions, tried, ran),
+        restored=versions.restored(champions),
         decisions=decisions.history(store, SHOWN_DECISIONS)[::-1],
         runs=ran[: -SHOWN_RUNS - 1 : -1],
         retrainings=retrainings.history(store, SHOWN_RETRAININGS)[::-1],
@@ -118,55 +97,6 @@ def look(store: Store, now: datetime) -> Overview:
         running=lease.holder(store, decisions.LEASE, now),
         state=_state(store),
     )
-
-
-def _published(store: Store) -> list[str]:
-    """The digests of the models that were uploaded whole."""
-    return [key.split("/")[1] for key in store.list("models/") if key.endswith(f"/{MANIFEST}")]
-
-
-def _versions(digests: list[str], champions: list[Champion], tried: Challenger | None, ran: list[Run]) -> list[Version]:
-    """The champion, the challenger, then the others, the latest first; those of which nothing is known last."""
-    made_by = {run.challenger: run for run in ran}
-    found = [_version(digest, champions, tried, made_by.get(digest)) for digest in digests]
-    order = {"champion": 0, "challenger": 1}
-    known, unknown = [each for each in found if each.since], [each for each in found if not each.since]
-    known.sort(key=lambda each: (-order.get(each.standing, 2), each.since), reverse=True)
-    return [*known, *unknown]
-
-
-def _version(digest: str, champions: list[Champion], tried: Challenger | None, run: Run | None) -> Version:
-    champion = champions[-1] if champions else None
-    reigned = next((past for past in reversed(champions) if past.digest == digest), None)
-    barred = next((each for each in (champion.rolled_back if champion else ()) if each.digest == digest), None)
-    if champion is not None and champion.digest == digest:
-        return Version(digest, "champion", champion.since, *_decided(champion), run)
-    if barred is not None:
-        return Version(digest, "rolled back", barred.since, barred.by, barred.reason, run)
-    if tried is not None and tried.digest == digest:
-        how = "in the shadow" if tried.mode == "shadow" else f"by {tried.share:.3g} of those who ask"
-        return Version(digest, "challenger", tried.since, tried.by, f"tried {how}", run)
-    if reigned is not None:
-        return Version(digest, "champion before", reigned.since, *_decided(reigned), run)
-    return Version(digest, "published", run.started if run else None, "", run.verdict if run else "", run)
-
-
-def _decided(champion: Champion) -> tuple[str, str]:
-    """By whom and why it became champion. What a decision holds comes from elsewhere: it may hold neither."""
-    why = str(champion.decision.get("reason", ""))
-    taken_back = champion.decision.get("rolled_back")
-    if isinstance(taken_back, str):
-        why = f"{registry.version_of(taken_back)} was rolled back: {why}"
-    return str(champion.decision.get("by", "")), why
-
-
-def _restored(champions: list[Champion]) -> str | None:
-    """The version that `registry.rollback` would bring back."""
-    if not champions:
-        return None
-    now = champions[-1]
-    barred = {now.digest, *(each.digest for each in now.rolled_back)}
-    return next((past.version for past in reversed(champions) if past.digest not in barred), None)
 
 
 def _state(store: Store) -> State:

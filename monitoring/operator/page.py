@@ -23,7 +23,7 @@ VERDICTS = {
     "wait": "A retraining is due, and waits",
     "refuse": "A retraining is due, and refused",
     "ask for labels": "More labels are needed",
-    "quiet": "Nothing calls for a retraining",
+    "quiet": "Not needed now",
 }
 
 
