@@ -12,6 +12,7 @@ from monitoring.operator.timeline import timeline
 
 SPANS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "all": None}
 WIDE, NARROW = 1_040, 360  # pixels of the drawing; the style sheet shows one of them
+SHOWN_VERSIONS = 30
 
 DONE = {
     "retrain": "A retraining is asked for. The watch takes it up when it looks next.",
@@ -50,6 +51,7 @@ def render(overview: Overview, span: str = "all", said: Said | None = None) -> s
         drawings=drawings,
         span=span,
         spans=SPANS,
+        shown_versions=SHOWN_VERSIONS,
         done=DONE.get(said.done, ""),
         alert=said.alert,
         tried=said.form,
