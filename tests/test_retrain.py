@@ -8,9 +8,8 @@ from production import Production
 from rich.console import Console
 from served import crown
 
-from infra import datasets, lease, reference, registry
+from infra import datasets, lease, registry
 from infra.storage import open_store
-from inkloop import digits
 from inkloop.errors import UserError
 from monitoring import decisions, retrainings
 from pipeline.retrain import RetrainingSettings, retrain
@@ -59,12 +58,11 @@ def test_what_goes_wrong_is_kept(production, first, usual, tmp_path):
     ("end", "outcome"), [("SUCCEEDED", "promoted"), ("SUCCEEDED", "refused"), ("FAILED", "failed")]
 )
 def test_on_kubeflow_the_same_graph_runs_and_the_lease_is_held_until_its_end(
-    kubeflow, s3_bucket, few_digits, first, second, publish_both, usual, tmp_path, monkeypatch, end, outcome
+    kubeflow, s3_bucket, first, second, publish_with_references, usual, tmp_path, monkeypatch, end, outcome
 ):
     url = f"s3://{s3_bucket}/cluster"
     store = open_store(url)
-    publish_both(store)
-    reference.publish(store, first, digits.read_table(few_digits))
+    publish_with_references(store)
     production = Production(store, tmp_path / "captured")
     production.send(first, usual, labeled=True)
     kubeflow.states = [end]

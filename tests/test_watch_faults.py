@@ -15,9 +15,8 @@ import yaml
 from production import Production
 from served import wait_until
 
-from infra import lease, reference
+from infra import lease
 from infra.storage import Missing, Store, open_store
-from inkloop import digits
 from monitoring import decisions
 from monitoring.state import State
 from monitoring.watch import STATE
@@ -91,13 +90,11 @@ def test_of_two_at_once_one_waits_and_takes_over_when_the_other_dies(production,
 
 @pytest.mark.s3
 def test_a_store_that_is_away_for_a_minute_costs_nothing(
-    network, s3_bucket, few_digits, first, second, publish_both, usual, tmp_path
+    network, s3_bucket, first, publish_with_references, usual, tmp_path
 ):
     url = f"s3://{s3_bucket}/loop"
     store = open_store(url)
-    publish_both(store)
-    for model in (first, second):
-        reference.publish(store, model, digits.read_table(few_digits))
+    publish_with_references(store)
     production = Production(store, tmp_path / "captured")
     production.send(first, usual.take(slice(0, 200)))
     with watching(url, tmp_path) as process:
