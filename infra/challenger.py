@@ -54,6 +54,7 @@ def challenge(store: Store, digest: str, canary: float | None, by: str) -> Chall
     champion = registry.reigning(store)
     if champion.digest == digest:
         raise UserError(f"model {champion.version} is the champion; challenge it with another.")
+    registry.require_served(store, digest)
     if (barred := champion.bars(digest)) is not None:
         raise UserError(f"model {registry.version_of(digest)} {barred}. Readmit it first, or try another.")
     signing.require_trusted(store, digest)

@@ -16,6 +16,7 @@ from inkloop.settings import Settings
 
 CHAMPION = "registry/champion.json"
 STORE_ID = "registry/store-id"
+SERVED: artifacts.Kind = "int8"  # what the gate judges and servers are made for
 
 
 class RolledBack(Settings):
@@ -154,6 +155,21 @@ def resolve(store: Store, version: str) -> str:
         return found.pop()
     many = "names several models" if found else "no such model in the store"
     raise UserError(f"version {version!r}: {many}. Give the model_version of an answer, or a whole digest.")
+
+
+def require_served(store: Store, digest: str) -> None:
+    """Pass if the published model is of the kind that is judged and served; teachers are kept to train on from.
+
+    Raises UserError if it is not, Missing if it was never published.
+    """
+    kind = kind_of(store, digest)
+    if kind != SERVED:
+        raise UserError(f"model {_short(digest)}: a {kind}, to train on from. Name one that a run judged.")
+
+
+def kind_of(store: Store, digest: str) -> artifacts.Kind:
+    """What kind of model it is. Raises Missing if it was never published."""
+    return artifacts.ModelInfo.model_validate_json(store.get(f"{_place(digest)}/{artifacts.INFO_NAME}")).kind
 
 
 def fetch(store: Store, digest: str, folder: Path) -> None:

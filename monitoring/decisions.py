@@ -10,6 +10,7 @@ from monitoring.triggers import Decision, Past
 
 FOLDER = "loop/decisions/"
 LEASE = "loop/lease.json"  # of the one run at a time
+WATCH_LEASE = "loop/watch-lease.json"  # of the one watch at a time
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 MAX_LOOKED_AT = 200  # decisions about one champion: more of them change nothing in what is decided next
 

@@ -158,17 +158,20 @@ class Watch:
             self._tell(Event("decision", f"Retraining: {decision.verdict}", decision.reason, decision.at))
 
     def _grant(self, waiting: Sequence[Request], window: pa.Table, is_running: bool) -> None:
-        """Start the retraining that someone asked for first; while one runs, requests wait."""
+        """Start one retraining for all who asked for it; while one runs, requests wait."""
         if not waiting or is_running:
             return
-        asked = waiting[0]
+        why = "; ".join(f"{asked.by}: {asked.why}" for asked in waiting)
+        outcome = "a retraining was started"
         if window.column("label").null_count < window.num_rows:
-            self._start("asked for", f"{asked.by}: {asked.why}")
-            requests.done(self._store, asked, "a retraining was started")
+            self._start("asked for", why)
         else:
-            requests.done(self._store, asked, "nothing is labeled yet")
-            text = f"{asked.by} asked for one ({asked.why}), but nothing is labeled yet."
-            self._tell(Event("retraining", "No retraining", text, asked.at))
+            outcome = "nothing is labeled yet"
+            self._tell(
+                Event("retraining", "No retraining", f"It was asked for ({why}), but {outcome}.", waiting[-1].at)
+            )
+        for asked in waiting:
+            requests.done(self._store, asked, outcome)
 
     def _try_models(self, champion: Champion, window: pa.Table, now: datetime) -> None:
         """Rule on a challenger, and on a champion that is no better than the one before, as labels come in."""

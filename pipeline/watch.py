@@ -15,12 +15,11 @@ from infra.storage import open_store
 from inkloop.errors import UserError
 from inkloop.settings import Settings
 from monitoring import retrainings
+from monitoring.decisions import WATCH_LEASE
 from monitoring.gauges import Gauges
 from monitoring.notifications import VARIABLE_PREFIX, Event, NotificationSettings, notify
 from monitoring.state import WatchSettings
 from monitoring.watch import Watch
-
-LEASE = "loop/watch-lease.json"
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ def watch(store_url: str, settings: LoopSettings, artifacts: Path, data: Path, h
     watching = Watch(store, settings.watch, start, tell)
     while True:
         try:
-            with lease.held(store, LEASE, settings.lease_s, settings.lease_s / 4) as held:
+            with lease.held(store, WATCH_LEASE, settings.lease_s, settings.lease_s / 4) as held:
                 while held.is_ours():
                     now = datetime.now(UTC)
                     state, decision = watching.look(now)

@@ -1,5 +1,6 @@
 """A challenger on real requests: its answers compared in the shadow, or given to a share of those who ask."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from served import Server, crown, wait_until
 from infra import challenger, registry
 from infra.challenger import Challenger
 from infra.storage import Store, open_store
+from inkloop import checkpoint
 from inkloop.errors import UserError
 from serving import metrics, shadow
 from serving.shadow import Challenge, Shadow
@@ -236,3 +238,10 @@ def test_a_challenger_too_slow_for_the_requests_makes_them_wait_for_nothing(firs
 
 def value(counter) -> float:
     return counter._value.get()
+
+
+def test_a_teacher_cannot_be_challenger(store, learnt, tmp_path):
+    checkpoint.save(copy.deepcopy(learnt), tmp_path / "teacher", "teacher", {}, {})
+    digest = registry.publish(store, tmp_path / "teacher")
+    with pytest.raises(UserError, match="a teacher, to train on from"):
+        challenger.challenge(store, digest, None, "ada")

@@ -19,9 +19,10 @@ from infra.storage import IMPATIENT, FolderStore, Store, open_store
 from inkloop import checkpoint
 from inkloop.errors import UserError
 from monitoring import decisions, requests
+from monitoring.decisions import WATCH_LEASE
 from monitoring.operator.access import BURST
 from monitoring.operator.app import LARGEST_FORM
-from monitoring.operator.overview import WATCH_LEASE, look
+from monitoring.operator.overview import look
 from monitoring.operator.serve import serve
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"

@@ -20,7 +20,6 @@ from infra.storage import Missing, Store, open_store
 from monitoring import decisions
 from monitoring.state import State
 from monitoring.watch import STATE
-from pipeline.watch import LEASE
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"interval_s": 0.1, "metrics_port": 0, "lease_s": 2, "watch": {"triggers": {"cooldown_hours": 24}}}
@@ -55,7 +54,7 @@ def answers_known(store: Store) -> int:
 
 def has_begun(store: Store, after: datetime) -> bool:
     """Whether a watch took the lease since then."""
-    held = lease.holder(store, LEASE, datetime.now(UTC))
+    held = lease.holder(store, decisions.WATCH_LEASE, datetime.now(UTC))
     return held is not None and held.since > after
 
 

@@ -3,10 +3,9 @@
 from datetime import UTC, datetime
 
 from infra import challenger, registry, signing
-from infra.storage import Conflict, Store
+from infra.storage import Store
 from inkloop.errors import UserError
 from monitoring import requests
-from monitoring.operator import versions
 
 LONGEST_REASON = 500  # characters
 
@@ -25,8 +24,7 @@ def promote(store: Store, by: str, why: str, version: str, expected: str) -> Non
     """
     decision = {"promoted": True, "reason": _reason(why), "by": by}
     digest = registry.resolve(store, version)
-    if (kind := versions.kind(store, digest)) != versions.JUDGED:
-        raise UserError(f"model {registry.version_of(digest)}: a {kind}, to train on from. Promote what a run judged.")
+    registry.require_served(store, digest)
     signing.require_trusted(store, digest)
     registry.promote(store, digest, decision, expected or None)
     tried = challenger.challenger(store)
@@ -40,11 +38,7 @@ def roll_back(store: Store, by: str, why: str, expected: str) -> None:
     Raises UserError without a reason or an earlier champion, Conflict if the champion is another by now.
     """
     reason = _reason(why)
-    # Not by etag, so a swap in the next milliseconds is not noticed; but a page that is minutes old is.
-    champion = registry.champion(store)
-    if champion is not None and champion.digest != expected:
-        raise Conflict(f"The champion is {champion.version} by now, so nothing was rolled back. Look again.")
-    registry.rollback(store, reason, by)
+    registry.rollback(store, reason, by, expected)
 
 
 def _reason(why: str) -> str:

@@ -18,7 +18,6 @@ from monitoring.state import Drift, Point, State
 from monitoring.triggers import Decision
 from monitoring.watch import STATE
 
-WATCH_LEASE = "loop/watch-lease.json"
 SHOWN_RUNS = 8
 SHOWN_RETRAININGS = 12
 SHOWN_DECISIONS = 12
@@ -93,7 +92,7 @@ def look(store: Store, now: datetime) -> Overview:
         retrainings=retrainings.history(store, SHOWN_RETRAININGS)[::-1],
         requests=requests.pending(store),
         answered=requests.answered(store, SHOWN_ANSWERED)[::-1],
-        watch=lease.holder(store, WATCH_LEASE, now),
+        watch=lease.holder(store, decisions.WATCH_LEASE, now),
         running=lease.holder(store, decisions.LEASE, now),
         state=_state(store),
     )

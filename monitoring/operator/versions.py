@@ -8,9 +8,6 @@ from infra.challenger import Challenger
 from infra.registry import Champion
 from infra.runs import Run
 from infra.storage import MANIFEST, Store
-from inkloop.artifacts import INFO_NAME, Kind, ModelInfo
-
-JUDGED: Kind = "int8"  # what the gate judges and servers are made for; teachers are published to train on from
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,6 @@ class Version:
     def may_be_promoted(self) -> bool:
         """Whether a button for it makes sense."""
         return self.standing in ("challenger", "champion before", "published")
-
-
-def kind(store: Store, digest: str) -> Kind:
-    """What kind of model it is. Raises Missing if it was never published."""
-    return ModelInfo.model_validate_json(store.get(f"models/{digest}/{INFO_NAME}")).kind
 
 
 def versions(store: Store, champions: list[Champion], tried: Challenger | None, ran: list[Run]) -> list[Version]:
@@ -76,8 +68,8 @@ def _version(
         return Version(digest, "champion before", reigned.since, *_decided(reigned), run)
     if run is not None:
         return Version(digest, "published", run.started, "", run.verdict, run)
-    what = kind(store, digest)
-    return Version(digest, "published" if what == JUDGED else what)
+    what = registry.kind_of(store, digest)
+    return Version(digest, "published" if what == registry.SERVED else what)
 
 
 def _decided(champion: Champion) -> tuple[str, str]:
