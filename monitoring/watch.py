@@ -24,7 +24,7 @@ from monitoring.notifications import Event
 from monitoring.requests import Request
 from monitoring.signals import gather
 from monitoring.state import KEPT_ALARMS, KEPT_POINTS, Drift, Point, State, WatchSettings
-from monitoring.triggers import Decision
+from monitoring.triggers import Decision, Past, Signals
 
 STATE = "loop/watch.json"
 
@@ -46,6 +46,7 @@ class Watch:
         self._inflow = Inflow(store, settings.window)
         self._reference: tuple[str, pa.Table] | None = None
         self._judged = 0  # labels that the trials have looked at
+        self._gathered: tuple[tuple[object, ...], Signals] | None = None
 
     def look(self, now: datetime) -> tuple[State, Decision]:
         """Take in what is new, decide, act on it, and keep what is known. Raises UserError if the store is away."""
@@ -58,40 +59,16 @@ class Watch:
             state = self._welcome(state, champion)
         detector = self._detector(state, known)
         answers, state = self._take_in(state, champion)
-        drifts = self._drifts(detector, answers, champion)
-        told = {(drift.feature, drift.direction) for drift in state.drifts}
-        for drift in drifts:
-            if (drift.feature, drift.direction) in told:
-                continue  # it goes on: no news
-            told.add((drift.feature, drift.direction))
-            self._tell(
-                Event("drift", f"Drift: {drift}", f"So it is in what model {champion.version} answers to.", drift.at)
-            )
-        state = state.model_copy(
-            update={
-                "detector": base64.b64encode(detector.to_bytes()).decode(),
-                "drifts": (*state.drifts, *drifts)[-KEPT_ALARMS:],
-            }
-        )
+        state = self._see_drift(state, detector, answers, champion)
         window = self._inflow.window()
         past = decisions.past(self._store, champion, self._settings.training_minutes, now)
-        signals = gather(
-            window, self._inflow.labels(), known, champion.version, state.drifts, past.counted_from, self._settings
-        )
+        signals = self._signals(window, known, champion, state, past)
         decision = triggers.decide(signals, past, self._settings.triggers, now)
         self._act(decision)
         self._grant(requests.pending(self._store), window, past.running is not None or decision.start)
         self._try_models(champion, window, now)
         if answers.num_rows or not state.points:
-            point = Point(
-                at=now,
-                version=champion.version,
-                answers=answers.num_rows,
-                score=detector.score,
-                loudest=next((name for name, _, _ in detector.loudest()), ""),
-                accuracy=signals.accuracy,
-                labels=signals.quality_labels,
-            )
+            point = _point(now, champion, answers.num_rows, detector, signals)
             state = state.model_copy(update={"points": (*state.points, point)[-KEPT_POINTS:]})
         self._store.put(STATE, state.model_dump_json().encode(), if_match=etag, if_none_match=etag is None)
         return state, decision
@@ -135,11 +112,12 @@ class Watch:
         kept = (key for key in state.read if start is None or captured.hour_of(key) >= start)
         return answers, state.model_copy(update={"read": (*kept, *fresh)})
 
-    def _drifts(self, detector: Detector, answers: pa.Table, champion: Champion) -> list[Drift]:
+    def _see_drift(self, state: State, detector: Detector, answers: pa.Table, champion: Champion) -> State:
+        """Hand the answers to the detector, and tell of each feature that has not been told of."""
         if not answers.num_rows:
-            return []
+            return state.model_copy(update={"detector": base64.b64encode(detector.to_bytes()).decode()})
         before, seen_at = detector.seen, answers.column("seen_at")
-        return [
+        drifts = [
             Drift(
                 at=seen_at[alarm.at - before].as_py(),
                 version=champion.version,
@@ -149,6 +127,27 @@ class Watch:
             )
             for alarm in detector.update(*_pictures(answers))
         ]
+        told = {(drift.feature, drift.direction) for drift in state.drifts}
+        for drift in drifts:
+            if (drift.feature, drift.direction) not in told:
+                told.add((drift.feature, drift.direction))
+                text = f"So it is in what model {champion.version} answers to."
+                self._tell(Event("drift", f"Drift: {drift}", text, drift.at))
+        kept = (*state.drifts, *drifts)[-KEPT_ALARMS:]
+        return state.model_copy(update={"detector": base64.b64encode(detector.to_bytes()).decode(), "drifts": kept})
+
+    def _signals(self, window: pa.Table, known: pa.Table, champion: Champion, state: State, past: Past) -> Signals:
+        """The signals now; gathered anew only if something is new, for with many labels that takes seconds."""
+        labels = self._inflow.labels()
+        newest = window.column("prediction_id")[-1].as_py() if window.num_rows else ""
+        seen = (champion.digest, newest, window.num_rows, labels.num_rows, len(state.drifts), past.counted_from)
+        if self._gathered is None or self._gathered[0] != seen:
+            settings = self._settings
+            self._gathered = (
+                seen,
+                gather(window, labels, known, champion.version, state.drifts, past.counted_from, settings),
+            )
+        return self._gathered[1]
 
     def _act(self, decision: Decision) -> None:
         is_news = decisions.record(self._store, decision)
@@ -181,6 +180,18 @@ class Watch:
         self._judged = labeled.num_rows
         if (ruled := trials.rule(self._store, champion, labeled, self._settings.trials)) is not None:
             self._tell(Event("trial", ruled.title, ruled.text, now))
+
+
+def _point(now: datetime, champion: Champion, answers: int, detector: Detector, signals: Signals) -> Point:
+    return Point(
+        at=now,
+        version=champion.version,
+        answers=answers,
+        score=detector.score,
+        loudest=detector.loudest()[0][0],
+        accuracy=signals.accuracy,
+        labels=signals.quality_labels,
+    )
 
 
 def _pictures(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
