@@ -58,10 +58,10 @@ def test_it_is_given_back_when_the_work_fails(store):
 
 
 def test_it_outlives_its_lifetime_as_long_as_it_is_renewed(store):
-    with lease.held(store, KEY, lifetime_s=0.6, margin_s=0) as holding:
-        time.sleep(1.5)
+    with lease.held(store, KEY, lifetime_s=1.5, margin_s=0) as holding:
+        time.sleep(2.5)
         with pytest.raises(Taken):
-            lease.take(store, KEY, 0.6, 0, lambda: datetime.now(UTC))
+            lease.take(store, KEY, 1.5, 0, lambda: datetime.now(UTC))
         assert holding.is_ours()
 
 
@@ -115,13 +115,13 @@ def test_one_that_was_taken_over_notices_at_its_next_renewal_and_gives_nothing_b
 
 def test_a_holder_whose_store_is_away_does_not_count_on_it_after_the_lifetime(tmp_path):
     away = Unreachable(open_store(str(tmp_path)))
-    with lease.held(away, KEY, lifetime_s=0.4, margin_s=0) as holding:
+    with lease.held(away, KEY, lifetime_s=1.2, margin_s=0) as holding:
         away.is_away = True
         assert holding.is_ours()
-        time.sleep(0.5)
+        time.sleep(1.3)
         assert not holding.is_ours()
         away.is_away = False
-        time.sleep(0.3)
+        time.sleep(0.8)
         assert holding.is_ours()  # nobody else took it meanwhile
 
 
