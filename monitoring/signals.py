@@ -40,7 +40,8 @@ def gather(
     promised = quality.overall(reference)
     live = quality.overall(own, settings.quality_labels)
     # What was labeled since the last run is not learned yet, whoever answered it.
-    fresh = _since(labels, counted_from).column("prediction_id").combine_chunks()
+    new = _since(labels, counted_from)
+    fresh = new.column("prediction_id").combine_chunks()
     unlearned = telling.filter(pc.or_(is_own, pc.is_in(telling.column("prediction_id"), value_set=fresh)))
     avoidable = quality.avoidable(unlearned, promised)
     return Signals(
@@ -53,7 +54,7 @@ def gather(
         avoidable_errors=avoidable.errors,
         seen_errors=avoidable.seen,
         estimated_errors=quality.estimated_errors(_since_drift(own, drifts), reference),
-        labels=_new_labels(honest, labels, suspicions, counted_from),
+        labels=_new_labels(window, honest, new, suspicions),
     )
 
 
@@ -75,13 +76,15 @@ def _since(rows: pa.Table, when: datetime) -> pa.Table:
     return rows.filter(pc.greater_equal(rows.column("seen_at"), moment))
 
 
-def _new_labels(honest: pa.Table, labels: pa.Table, suspicions: Sequence[Suspicion], counted_from: datetime) -> Labels:
-    """What was labeled since the last run started."""
-    rows = captured.with_labels(honest, _since(labels, counted_from))
+def _new_labels(window: pa.Table, honest: pa.Table, new: pa.Table, suspicions: Sequence[Suspicion]) -> Labels:
+    """What the labels since the last run started come to."""
+    rows = captured.with_labels(honest, new)
     rows = rows.filter(pc.is_valid(rows.column("label")))
+    is_new = pc.is_valid(captured.with_labels(window, new).column("label")).to_numpy(zero_copy_only=False)
+    found = {each.reason: int(is_new[each.rows].sum()) for each in suspicions}
     return Labels(
         by_class=tuple(np.bincount(rows.column("label").to_numpy(), minlength=CLASSES).tolist()),
         by_source=dict(Counter(rows.column("source").to_pylist())),
-        suspicious=sum(len(each.rows) for each in suspicions),
-        suspicions=tuple(each.reason for each in suspicions),
+        suspicious=sum(found.values()),
+        suspicions=tuple(reason for reason, count in found.items() if count),
     )

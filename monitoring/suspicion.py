@@ -58,7 +58,7 @@ class Suspicion:
 def find(
     table: pa.Table, reference: pa.Table, settings: SuspicionSettings, labels: pa.Table | None = None
 ) -> list[Suspicion]:
-    """What is suspicious among the labeled rows of a table. Takes some 10 s for 100,000 of them.
+    """What is suspicious among the labeled rows of a table. Takes some 1 s for 5,000 of them, 8 s for 30,000.
 
     table, reference: of `captured.SCHEMA`, pictures of one size; rows without label are no one's suspicion. labels: of
     `captured.LABEL_SCHEMA`, to suspect those who gave the labels too.
