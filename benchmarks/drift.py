@@ -21,9 +21,9 @@ from infra import registry
 from infra.storage import open_store
 from inkloop import corruptions, digits, mnist, sources
 from inkloop.runtime import Recognizer
-from monitoring import conformal
-from monitoring.detector import BASIS_SHARE, Detector, DetectorSettings
-from monitoring.features import NAMES, features
+from monitoring.drift import conformal
+from monitoring.drift.detector import BASIS_SHARE, Detector, DetectorSettings
+from monitoring.drift.features import NAMES, features
 
 BATCH = 1_000
 SHARES = (1.0, 0.1)  # of the images after a change that are corrupted

@@ -29,7 +29,7 @@ from inkloop.model import ModelSettings, Recognizer
 from inkloop.readings import Reading
 from inkloop.training import TrainingSettings, fit, logits
 from monitoring import quality
-from monitoring.detector import Detector, DetectorSettings
+from monitoring.drift.detector import Detector, DetectorSettings
 from monitoring.quality import Quality
 from monitoring.triggers import Labels, Past, Signals, TriggerSettings, decide
 

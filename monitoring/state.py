@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import PositiveFloat, PositiveInt
 
 from inkloop.settings import Settings
-from monitoring.detector import DetectorSettings
+from monitoring.drift.detector import DetectorSettings
 from monitoring.suspicion import SuspicionSettings
 from monitoring.trials import TrialSettings
 from monitoring.triggers import TriggerSettings

@@ -18,7 +18,7 @@ from infra.storage import Missing, Store
 from inkloop import digits
 from inkloop.errors import UserError
 from monitoring import decisions, requests, retrainings, trials, triggers
-from monitoring.detector import Detector
+from monitoring.drift.detector import Detector
 from monitoring.inflow import Inflow, start_after
 from monitoring.notifications import Event
 from monitoring.requests import Request

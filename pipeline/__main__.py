@@ -268,7 +268,7 @@ def monitor(
 ) -> None:
     """Bring the reports on what was captured up to date, and show them until interrupted."""
     from infra.storage import open_store
-    from monitoring import ui, workspace
+    from monitoring.reports import ui, workspace
 
     reported = workspace.update(open_store(store), folder, minutes)
     print(

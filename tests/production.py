@@ -14,7 +14,7 @@ from inkloop import digits
 from inkloop.corruptions import corrupt
 from inkloop.digits import Digits
 from inkloop.runtime import Recognizer
-from monitoring.detector import Detector
+from monitoring.drift.detector import Detector
 from monitoring.state import State, WatchSettings
 from monitoring.triggers import TriggerSettings
 from monitoring.watch import STATE, Watch

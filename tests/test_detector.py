@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from inkloop.corruptions import corrupt
 from inkloop.errors import UserError
 from inkloop.runtime import Recognizer
-from monitoring import conformal
-from monitoring.detector import Detector, DetectorSettings
-from monitoring.features import NAMES
+from monitoring.drift import conformal
+from monitoring.drift.detector import Detector, DetectorSettings
+from monitoring.drift.features import NAMES
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inkloop.corruptions import corrupt
-from monitoring.features import NAMES, basis_of, features
+from monitoring.drift.features import NAMES, basis_of, features
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ from inkloop import digits
 from inkloop.digits import Digits
 from inkloop.errors import UserError
 from inkloop.runtime import Recognizer
-from monitoring import ui, workspace
-from monitoring.windows import Window, windows_of
+from monitoring.reports import ui, workspace
+from monitoring.reports.windows import Window, windows_of
 from serving.records import Record
 from serving.shipping import to_table
 

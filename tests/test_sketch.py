@@ -14,11 +14,11 @@ from recorded import answers
 from scipy import ndimage
 
 from inkloop.runtime import Recognizer
-from monitoring import reports
-from monitoring.features import CLASSES, Basis, basis_of
-from monitoring.observed import OF_THE_ANSWER, OF_THE_IMAGE, Observed, columns_of, observe
-from monitoring.reports import drift_preset
-from monitoring.sketch import BINS, ROWS, Grid, Sketch
+from monitoring.drift.features import CLASSES, Basis, basis_of
+from monitoring.reports import report
+from monitoring.reports.observed import OF_THE_ANSWER, OF_THE_IMAGE, Observed, columns_of, observe
+from monitoring.reports.report import drift_preset
+from monitoring.reports.sketch import BINS, ROWS, Grid, Sketch
 from serving.shipping import to_table
 
 PRODUCTION = 12_000  # more than a sketch lays out, so that it has to choose
@@ -217,5 +217,5 @@ def test_a_table_of_answers_is_read_as_it_was_captured(mnist, basis):
 def test_the_limits_are_evidently_s_own():
     """So that a report says of a column what Evidently's documentation says."""
     numeric, category = wasserstein_stat_test, jensenshannon_stat_test
-    assert (numeric.name, numeric.default_threshold) == (reports.NUMERIC_TEST, reports.NUMERIC_LIMIT)
-    assert (category.name, category.default_threshold) == (reports.CATEGORY_TEST, reports.CATEGORY_LIMIT)
+    assert (numeric.name, numeric.default_threshold) == (report.NUMERIC_TEST, report.NUMERIC_LIMIT)
+    assert (category.name, category.default_threshold) == (report.CATEGORY_TEST, report.CATEGORY_LIMIT)

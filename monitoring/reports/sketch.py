@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitoring.features import CLASSES
-from monitoring.observed import Observed, Values
+from monitoring.drift.features import CLASSES
+from monitoring.reports.observed import Observed, Values
 
 BINS = 4096  # over three times the reference's range: what lies beyond is counted at the edge
 ROWS = 10_000  # laid out at most: a share is exact to a hundredth of a percent

@@ -17,9 +17,9 @@ from pydantic import Field
 
 from inkloop.errors import UserError
 from inkloop.settings import Settings
-from monitoring import conformal
-from monitoring.conformal import BETS, DIRECTIONS, Counts
-from monitoring.features import NAMES, Basis, basis_of, features
+from monitoring.drift import conformal
+from monitoring.drift.conformal import BETS, DIRECTIONS, Counts
+from monitoring.drift.features import NAMES, Basis, basis_of, features
 
 RENEWAL = 0.02  # the bets are weighed anew when the pool has grown by this share
 BASIS_SHARE = 0.25  # of the reference

@@ -20,12 +20,12 @@ from evidently.core.report import Snapshot
 from infra import captured, persons, reference, registry
 from infra.registry import Champion
 from infra.storage import Missing, Store
-from monitoring import panels, reports
-from monitoring.features import Basis, basis_of
-from monitoring.observed import images_of, observe
-from monitoring.sketch import Grid, Sketch
-from monitoring.strangest import Strangest, contact_sheet
-from monitoring.windows import MINUTES_A_DAY, Labels, Window, batches, made_of, windows_of
+from monitoring.drift.features import Basis, basis_of
+from monitoring.reports import panels, report
+from monitoring.reports.observed import images_of, observe
+from monitoring.reports.sketch import Grid, Sketch
+from monitoring.reports.strangest import Strangest, contact_sheet
+from monitoring.reports.windows import MINUTES_A_DAY, Labels, Window, batches, made_of, windows_of
 
 LEFT_BEHIND_S = 3600
 FORMAT = "1"  # of the reports: another makes all of them anew
@@ -137,7 +137,7 @@ class Project:
         snapshots = {self._id_of(window, part, kind): each for part, kind, each in _reports(window, found, against)}
         before = self.entries().get(window.name)
         for name, snapshot in snapshots.items():
-            self._put(self._snapshots / f"{name}.json", reports.to_json(snapshot))
+            self._put(self._snapshots / f"{name}.json", report.to_json(snapshot))
         pictures = (self._id_of(window, ALL, "strangest"),)
         self._draw(window, found.strangest)
         for name in set(before.snapshots if before else ()) - set(snapshots):
@@ -237,12 +237,12 @@ def _reports(window: Window, found: Found, against: Reference) -> Iterator[tuple
         title = window.name if part == ALL else f"{window.name}, {what} {name}"
         described = {"reference": registry.version_of(against.digest)} | _described(part, found)
         common = (sketch, against.sketch, window.start, title)
-        yield part, "data", reports.data_report(*common, {**described, "kind": "data"})
-        if sketch.labeled >= reports.ENOUGH_LABELS:
-            yield part, "quality", reports.quality_report(*common, {**described, "kind": "quality"})
+        yield part, "data", report.data_report(*common, {**described, "kind": "data"})
+        if sketch.labeled >= report.ENOUGH_LABELS:
+            yield part, "quality", report.quality_report(*common, {**described, "kind": "quality"})
     sheet, least = contact_sheet(found.strangest), found.strangest.unsure[0].confidence
     described = {"part": "all", "kind": "strangest"}
-    yield ALL, "strangest", reports.strangest_report(sheet, least, window.start, window.name, described)
+    yield ALL, "strangest", report.strangest_report(sheet, least, window.start, window.name, described)
 
 
 def _described(part: Part, found: Found) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from inkloop.slices import pen_width
-from monitoring.features import CLASSES, NAMES, SIDE, Basis, Floats, features
+from monitoring.drift.features import CLASSES, NAMES, SIDE, Basis, Floats, features
 
 # The detector's features, so that a report shows what an alarm is about, and two that people ask for. Novelty is not
 # compared: the reference, whose own pictures the basis is of, would always look less novel than what comes in.

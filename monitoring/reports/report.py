@@ -22,7 +22,7 @@ from evidently.metrics import MeanValue
 from evidently.presets import ClassificationPreset, DataDriftPreset, DataSummaryPreset
 from PIL import Image
 
-from monitoring.sketch import Sketch
+from monitoring.reports.sketch import Sketch
 
 # By name, so that they stay the same however few rows there are; both are distances, and these Evidently's own limits.
 NUMERIC_TEST, NUMERIC_LIMIT = "wasserstein", 0.1  # in standard deviations of the reference

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from evidently.sdk.models import DashboardModel, DashboardPanelPlot, DashboardTabModel, PanelMetric
 from evidently.sdk.panels import bar_plot_panel, counter_panel, line_plot_panel, text_panel
 
-from monitoring.observed import OF_THE_ANSWER, OF_THE_IMAGE
+from monitoring.reports.observed import OF_THE_ANSWER, OF_THE_IMAGE
 
 NAMESPACE = uuid.UUID("1b0a3c7e-6c61-5d0e-8f0b-70616e656c73")
 ALL = {"part": "all"}
