@@ -70,7 +70,8 @@ def retrain(
     from pipeline import retrain as retraining
 
     settings = retraining.RetrainingSettings(profile=profile, source=source)
-    ended = retraining.retrain(store, settings, artifacts, data, cause, why, Console(), host)
+    place = retraining.Place(store, artifacts, data, host)
+    ended = retraining.retrain(place, settings, cause, why, Console())
     print(f"Retraining {ended.id}: {ended.outcome}; {ended.verdict}")
 
 
@@ -87,11 +88,12 @@ def watch(
     import logging
 
     from pipeline import profile, watch
+    from pipeline.retrain import Place
 
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     chosen = watch.LoopSettings() if settings is None else profile.settings_of(settings, watch.LoopSettings)
     with contextlib.suppress(KeyboardInterrupt):
-        watch.watch(store, chosen, artifacts, data, host)
+        watch.watch(Place(store, artifacts, data, host), chosen)
 
 
 @app.command("compile")

@@ -1,5 +1,6 @@
 """A retraining: the same graph, from the champion on, on what production sent and people labeled."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from inkloop.errors import UserError
 from inkloop.gate import Decision
 from inkloop.settings import Settings
 from monitoring import decisions, retrainings, suspicion
-from monitoring.retrainings import Retraining
+from monitoring.retrainings import Outcome, Retraining
 from monitoring.signals import without
 from monitoring.suspicion import SuspicionSettings
 from pipeline import cluster, graph
@@ -34,38 +35,39 @@ class RetrainingSettings(Settings):
     suspicion: SuspicionSettings = SuspicionSettings()
 
 
-def retrain(
-    store_url: str,
-    settings: RetrainingSettings,
-    artifacts: Path,
-    data: Path,
-    cause: str,
-    why: str,
-    console: Console,
-    host: str = "",
-) -> Retraining:
+@dataclass(frozen=True)
+class Place:
+    """Where it happens: the store, the folders of outputs and data, and Kubeflow's host; empty: on this machine."""
+
+    store: str
+    artifacts: Path
+    data: Path
+    host: str = ""
+
+
+def retrain(place: Place, settings: RetrainingSettings, cause: str, why: str, console: Console) -> Retraining:
     """Make a version of production's labeled digits, run the graph from the champion on, and keep what came of it.
 
-    host: of Kubeflow Pipelines, where the graph is to run; empty: here. One at a time: raises lease.Taken while another
-    runs. Raises UserError if nothing is labeled or there is no champion; what fails later is kept in the record, then
-    raised.
+    One at a time: raises lease.Taken while another runs. Raises UserError if nothing is labeled or there is no
+    champion; what fails later is kept in the record, then raised.
     """
-    store = open_store(store_url)
+    store = open_store(place.store)
     with lease.held(store, decisions.LEASE):
-        return _retrain(store, store_url, settings, artifacts, data, cause, why, console, host)
+        record = _begun(store, place, settings, cause, why)
+        try:
+            if place.host:
+                ended = _run_on_cluster(store, record, place, settings)
+            else:
+                ended = _run(record, place, settings, console)
+        except (UserError, StepFailed) as error:
+            failed = {"outcome": "failed", "verdict": str(error).splitlines()[0], "ended": datetime.now(UTC)}
+            retrainings.keep(store, record.model_copy(update=failed))
+            raise
+        return retrainings.keep(store, ended)
 
 
-def _retrain(
-    store: Store,
-    store_url: str,
-    settings: RetrainingSettings,
-    artifacts: Path,
-    data: Path,
-    cause: str,
-    why: str,
-    console: Console,
-    host: str,
-) -> Retraining:
+def _begun(store: Store, place: Place, settings: RetrainingSettings, cause: str, why: str) -> Retraining:
+    """The record of a retraining that has its digits."""
     now, champion = datetime.now(UTC), registry.reigning(store)
     rows = datasets.labeled(store, EPOCH, now + MUCH_LATER)
     labels = captured.latest_labels(store, EPOCH)
@@ -80,22 +82,11 @@ def _retrain(
         started=now,
         champion=champion.digest,
         production=version,
-        data_version=None if host else _pinned(store, version, data),
+        data_version=None if place.host else _pinned(store, version, place.data),
         digits=table.num_rows,
         left_out=rows.num_rows - kept.num_rows,
     )
-    retrainings.keep(store, record)
-    try:
-        ended = (
-            _run_on_cluster(record, store, store_url, settings, host)
-            if host
-            else _run(record, store_url, settings, artifacts, data, console)
-        )
-    except (UserError, StepFailed) as error:
-        failed = {"outcome": "failed", "verdict": str(error).splitlines()[0], "ended": datetime.now(UTC)}
-        retrainings.keep(store, record.model_copy(update=failed))
-        raise
-    return retrainings.keep(store, ended)
+    return retrainings.keep(store, record)
 
 
 def _pinned(store: Store, version: str, data: Path) -> str | None:
@@ -104,44 +95,37 @@ def _pinned(store: Store, version: str, data: Path) -> str | None:
     return dvc.new_version(data)
 
 
-def _run(
-    record: Retraining, store_url: str, settings: RetrainingSettings, artifacts: Path, data: Path, console: Console
-) -> Retraining:
+def _run(record: Retraining, place: Place, settings: RetrainingSettings, console: Console) -> Retraining:
     finished, _ = run(
         settings.profile,
         settings.source,
-        store_url,
-        artifacts,
-        data,
+        place.store,
+        place.artifacts,
+        place.data,
         console,
         record.production,
         record.champion,
         record.cause,
     )
     decision = Decision.model_validate_json(finished.output("gate", "decision").read_text())
-    reigns = registry.reigning(open_store(store_url)).digest == decision.challenger
-    passed: retrainings.Outcome = "promoted" if reigns else "on trial"
-    return record.model_copy(
-        update={
-            "outcome": passed if decision.promoted else "refused",
-            "challenger": decision.challenger,
-            "verdict": decision.reason,
-            "ended": datetime.now(UTC),
-        }
-    )
+    outcome: Outcome = "refused"
+    if decision.promoted:
+        reigns = registry.reigning(open_store(place.store)).digest == decision.challenger
+        outcome = "promoted" if reigns else "on trial"
+    changed = {"outcome": outcome, "challenger": decision.challenger, "verdict": decision.reason}
+    return record.model_copy(update={**changed, "ended": datetime.now(UTC)})
 
 
-def _run_on_cluster(
-    record: Retraining, store: Store, store_url: str, settings: RetrainingSettings, host: str
-) -> Retraining:
+def _run_on_cluster(store: Store, record: Retraining, place: Place, settings: RetrainingSettings) -> Retraining:
     """Submit it and wait for its end: the lease is held that long."""
     chosen = profiles.load(settings.profile)
-    arguments = graph.arguments_on_cluster(chosen, settings.source, store_url, record.production, record.champion)
-    submitted = cluster.submit(graph.build(), arguments, host, f"retraining {record.id}")
+    arguments = graph.arguments_on_cluster(chosen, settings.source, place.store, record.production, record.champion)
+    submitted = cluster.submit(graph.build(), arguments, place.host, f"retraining {record.id}")
     retrainings.keep(store, record.model_copy(update={"verdict": f"runs at {submitted.url}"}))
-    state, champion = cluster.ended(host, submitted.run_id), registry.reigning(store)
-    outcome: retrainings.Outcome = "failed"
+    state, champion = cluster.ended(place.host, submitted.run_id), registry.reigning(store)
+    outcome: Outcome = "failed"
     if state == "SUCCEEDED":
         outcome = "refused" if champion.digest == record.champion else "promoted"
-    changed = {"challenger": champion.digest if outcome == "promoted" else None, "ended": datetime.now(UTC)}
-    return record.model_copy(update={"outcome": outcome, "verdict": f"{state.lower()}: {submitted.url}", **changed})
+    changed = {"outcome": outcome, "challenger": champion.digest if outcome == "promoted" else None}
+    verdict = f"{state.lower()}: {submitted.url}"
+    return record.model_copy(update={**changed, "verdict": verdict, "ended": datetime.now(UTC)})

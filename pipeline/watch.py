@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import NonNegativeInt, PositiveFloat
@@ -20,6 +19,7 @@ from monitoring.gauges import Gauges
 from monitoring.notifications import VARIABLE_PREFIX, Event, NotificationSettings, notify
 from monitoring.state import WatchSettings
 from monitoring.watch import Watch
+from pipeline.retrain import Place
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +35,15 @@ class LoopSettings(Settings):
     watch: WatchSettings = WatchSettings()
 
 
-def watch(store_url: str, settings: LoopSettings, artifacts: Path, data: Path, host: str = "") -> None:
+def watch(place: Place, settings: LoopSettings) -> None:
     """Watch the store until interrupted; where another process watches it, wait until that one is gone."""
-    store, gauges = open_store(store_url), Gauges()
+    store, gauges = open_store(place.store), Gauges()
     if settings.metrics_port:
         gauges.serve(settings.metrics_port)
     people = NotificationSettings.from_environment(VARIABLE_PREFIX)
 
     def start(cause: str, why: str) -> None:
-        _start_retraining(store_url, settings, artifacts, data, host, cause, why)
+        _start_retraining(place, settings, cause, why)
 
     def tell(event: Event) -> None:
         log.warning("%s: %s", event.title, event.text)
@@ -68,21 +68,19 @@ def watch(store_url: str, settings: LoopSettings, artifacts: Path, data: Path, h
         time.sleep(settings.interval_s)
 
 
-def _start_retraining(
-    store_url: str, settings: LoopSettings, artifacts: Path, data: Path, host: str, cause: str, why: str
-) -> None:
+def _start_retraining(place: Place, settings: LoopSettings, cause: str, why: str) -> None:
     """Begin it in a process of its own, which outlives this one; its output goes to a file."""
-    artifacts.mkdir(parents=True, exist_ok=True)
+    place.artifacts.mkdir(parents=True, exist_ok=True)
     options = {
-        "store": store_url,
+        "store": place.store,
         "profile": settings.profile,
         "source": settings.source,
-        "artifacts": str(artifacts),
-        "data": str(data),
-        "host": host,
+        "artifacts": str(place.artifacts),
+        "data": str(place.data),
+        "host": place.host,
         "cause": cause,
         "why": why,
     }
     command = [sys.executable, "-m", "pipeline", "retrain", *(f"--{name}={value}" for name, value in options.items())]
-    with (artifacts / "retraining.log").open("a") as output:
+    with (place.artifacts / "retraining.log").open("a") as output:
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)

@@ -603,5 +603,5 @@ def test_a_port_that_is_taken_is_a_sentence(folder):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UserError, match=r"127\.0\.0\.1:\d+: cannot be had .*Give another port"):
+        with pytest.raises(UserError, match=r"127\.0\.0\.1:\d+: cannot be had .*give another port"):
             ui.serve(folder, port=taken.getsockname()[1])

@@ -12,13 +12,14 @@ from infra import datasets, lease, registry
 from infra.storage import open_store
 from inkloop.errors import UserError
 from monitoring import decisions, retrainings
-from pipeline.retrain import RetrainingSettings, retrain
+from pipeline.retrain import Place, RetrainingSettings, retrain
 
 QUIET = Console(quiet=True)
 
 
 def started(store: str, folder: Path, host: str = "") -> retrainings.Retraining:
-    return retrain(store, RetrainingSettings(), folder / "artifacts", folder / "data", "regret", "errors", QUIET, host)
+    place = Place(store, folder / "artifacts", folder / "data", host)
+    return retrain(place, RetrainingSettings(), "regret", "errors", QUIET)
 
 
 def test_without_a_champion_there_is_nothing_to_train_on(tmp_path):

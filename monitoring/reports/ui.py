@@ -1,9 +1,7 @@
 """Evidently's UI on the workspace: to be looked at only, on this machine only, since it has no login of its own."""
 
 import contextlib
-import ipaddress
 import os
-import socket
 from pathlib import Path
 
 os.environ["DO_NOT_TRACK"] = "1"  # Evidently reports home unless this is set before it is imported
@@ -19,11 +17,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkloop.errors import UserError
+from monitoring.listener import is_loopback, listening, url
 
 LOCAL_NAMES = ["127.0.0.1", "localhost"]
 READING = {"GET", "HEAD", "OPTIONS"}
 READS_BY_POST = "/data_series_batch"  # what a dashboard's panels show
-LAST_PORT = 65_535
 
 
 def app(workspace: Path, hosts: list[str]) -> ASGIApp:
@@ -59,30 +57,14 @@ def serve(workspace: Path, host: str = "127.0.0.1", port: int = 8000, open_becau
     Raises UserError if the port cannot be had, or if others could reach the host and `open_because` does not say why
     they may, such as "behind a proxy with a login".
     """
-    if not 1 <= port <= LAST_PORT:
-        raise UserError(f"port {port}: there is no such port. Give one from 1 to {LAST_PORT}.")
-    local = _is_loopback(host)
+    local = is_loopback(host)
     if not local and not open_because.strip():
         raise UserError(
             f"host {host}: the Evidently UI has no login, so it is shown on 127.0.0.1 alone. Put a proxy with a login "
             'before it and say so: --open-because "behind a proxy with a login".'
         )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise UserError(f"{host}:{port}: cannot be had ({error.strerror or error}). Give another port.") from error
+    with listening(host, port) as listener:
         shown = app(workspace, LOCAL_NAMES if local else ["*"])
-        print(f"Evidently is on http://{host}:{port}. Ctrl+C ends it.", flush=True)
+        print(f"Evidently is on {url(host, port)}. Ctrl+C ends it.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises once more when it has ended
             uvicorn.Server(uvicorn.Config(shown, log_level="warning")).run(sockets=[listener])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
-    except OSError as error:
-        raise UserError(f"host {host}: not known ({error}). Give an address of this machine.") from error
-    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
