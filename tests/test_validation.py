@@ -46,6 +46,8 @@ def check(tmp_path):
             source_digest="",
             data_dir=str(tmp_path / "data"),
             config=ingest_config,
+            store="",
+            production="",
         )
         validate.python_func(
             digits=table,
