@@ -71,6 +71,22 @@ def inspect(table: pa.Table, rejected: Sequence[Rejected] = ()) -> pd.DataFrame:
     return frame if unreadable.empty else pd.concat([frame, unreadable], ignore_index=True)
 
 
+def fit(table: pa.Table, settings: ValidationSettings) -> pa.Table:
+    """The rows whose picture validation would pass: readable, of the right size, with some ink and not too much.
+
+    For digits that nobody can be asked to mend: one from production that is none must not stop the others.
+    """
+    frame = inspect(table)
+    passed = (
+        frame["problem"].isna()
+        & frame["leak"].isna()
+        & (frame["size"] == f"{settings.height} x {settings.width}")
+        & (frame["highest"] >= settings.min_highest).fillna(False)
+        & frame["ink_share"].between(settings.min_ink_share, settings.max_ink_share).fillna(False)
+    )
+    return table.filter(pa.array(passed.to_numpy(bool)))
+
+
 def inspect_classes(table: pa.Table, splits: Sequence[Split]) -> pd.DataFrame:
     """One row a class of each of the splits: file ("train, class 3"), digits, share of the split (<NA> if none)."""
     sides = np.array(table.column("split").to_pylist(), object)

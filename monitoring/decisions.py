@@ -63,7 +63,7 @@ def past(
     return Past(
         counted_from=about_it[0].counted_from if about_it else champion.since,
         running=holder.by if holder and not (own and own.lease.holder == holder.holder) else None,
-        in_vain=sum(decision.start for decision in about_it),
+        in_vain=max(0, sum(decision.start for decision in about_it) - (holder is not None)),  # less the one that runs
         training_minutes=training_minutes,
     )
 

@@ -6,8 +6,9 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from inkloop.errors import UserError
 from monitoring.retrainings import Outcome, Retraining
-from monitoring.state import State
+from monitoring.state import Drift, State
 from monitoring.triggers import Decision
 
 REGISTRY = CollectorRegistry()
@@ -26,28 +27,34 @@ class Gauges:
 
     def __init__(self) -> None:
         for outcome in get_args(Outcome):
-            RETRAININGS.labels(outcome)  # else the first failure would be no rise of a count
-        self._newest_drift: datetime | None = None
+            if outcome != "running":
+                RETRAININGS.labels(outcome)  # else the first failure would be no rise of a count
+        self._alarms: set[Drift] = set()
         self._ended: dict[str, Outcome] = {}
 
     def serve(self, port: int) -> None:
-        """Answer Prometheus on 127.0.0.1. Raises OSError if the port is taken."""
-        start_http_server(port, addr="127.0.0.1", registry=REGISTRY)
+        """Answer Prometheus on 127.0.0.1. Raises UserError if the port is taken."""
+        try:
+            start_http_server(port, addr="127.0.0.1", registry=REGISTRY)
+        except OSError as error:
+            raise UserError(
+                f"metrics_port {port}: cannot be had ({error.strerror or error}). Give another in the settings, or 0."
+            ) from error
 
     def show(self, state: State, decision: Decision, retrainings: Sequence[Retraining], now: datetime) -> None:
         """Show what one look came to."""
         version = decision.signals.model_version
         for gauge in (SCORE, ACCURACY):
             gauge.clear()  # else the champions of before would stay
-        if state.points:
+        if state.points and state.points[-1].version == version:
             SCORE.labels(version).set(state.points[-1].score)
         if decision.signals.accuracy is not None:
             ACCURACY.labels(version).set(decision.signals.accuracy)
         LABELS.set(decision.signals.labels.usable)
         for drift in state.drifts:
-            if self._newest_drift is None or drift.at > self._newest_drift:
+            if drift not in self._alarms:
                 ALARMS.inc()
-                self._newest_drift = drift.at
+                self._alarms.add(drift)
         for each in retrainings:
             if each.outcome != "running" and each.id not in self._ended:
                 RETRAININGS.labels(each.outcome).inc()

@@ -26,7 +26,7 @@ class Retraining(Settings):
     production: str  # the version of production's digits (`infra.datasets`)
     data_version: str | None  # hash of data.dvc, None without DVC
     digits: int  # of production, that it learned from or was judged on
-    left_out: int = 0  # labeled digits that looked like poison
+    left_out: int = 0  # labeled digits: copies, disputed, like poison, or no digit that validation would pass
     outcome: Outcome = "running"
     challenger: str | None = None  # digest of what it came to
     verdict: str = ""  # the gate's reason, what failed, or where it runs

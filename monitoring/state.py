@@ -8,7 +8,7 @@ from inkloop.settings import Settings
 from monitoring.drift.detector import DetectorSettings
 from monitoring.suspicion import SuspicionSettings
 from monitoring.trials import TrialSettings
-from monitoring.triggers import TriggerSettings
+from monitoring.triggers import Decision, TriggerSettings
 
 KEPT_POINTS = 2_000
 KEPT_ALARMS = 50
@@ -61,3 +61,5 @@ class State(Settings):
     read: tuple[str, ...] = ()  # keys of captured answers, in the order they were taken in
     drifts: tuple[Drift, ...] = ()  # about this champion
     points: tuple[Point, ...] = ()
+    decision: Decision | None = None  # the latest, though it may say no more than the last one recorded
+    ended: tuple[str, ...] = ()  # ids of retrainings whose end was told

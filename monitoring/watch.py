@@ -5,6 +5,8 @@ All that it knows lies in the store and is written once a look, after everything
 
 import base64
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -27,6 +29,7 @@ from monitoring.state import KEPT_ALARMS, KEPT_POINTS, Drift, Point, State, Watc
 from monitoring.triggers import Decision, Past, Signals
 
 STATE = "loop/watch.json"
+STARTING_S = 120.0  # within which a retraining that was started has taken its lease, or will not
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +48,16 @@ class Watch:
         self._store, self._settings, self._start, self._tell = store, settings, start, tell
         self._inflow = Inflow(store, settings.window)
         self._reference: tuple[str, pa.Table] | None = None
+        self._started_s = -math.inf  # when this watch last started a retraining
         self._judged = 0  # labels that the trials have looked at
         self._gathered: tuple[tuple[object, ...], Signals] | None = None
 
     def look(self, now: datetime) -> tuple[State, Decision]:
         """Take in what is new, decide, act on it, and keep what is known. Raises UserError if the store is away."""
         champion = registry.reigning(self._store)
-        for died in retrainings.bury(self._store, now):
-            self._tell(Event("retraining", f"Retraining {died.id} failed", f"{died.verdict}.", died.started))
+        retrainings.bury(self._store, now)
         state, etag = self._known()
+        state = self._tell_of_ends(state)
         known = self._reference_of(champion)
         if state.champion != champion.digest:
             state = self._welcome(state, champion)
@@ -61,7 +65,7 @@ class Watch:
         answers, state = self._take_in(state, champion)
         state = self._see_drift(state, detector, answers, champion)
         window = self._inflow.window()
-        past = decisions.past(self._store, champion, self._settings.training_minutes, now)
+        past = self._past(champion, now)
         signals = self._signals(window, known, champion, state, past)
         decision = triggers.decide(signals, past, self._settings.triggers, now)
         self._act(decision)
@@ -70,6 +74,7 @@ class Watch:
         if answers.num_rows or not state.points:
             point = _point(now, champion, answers.num_rows, detector, signals)
             state = state.model_copy(update={"points": (*state.points, point)[-KEPT_POINTS:]})
+        state = state.model_copy(update={"decision": decision})
         self._store.put(STATE, state.model_dump_json().encode(), if_match=etag, if_none_match=etag is None)
         return state, decision
 
@@ -79,6 +84,22 @@ class Watch:
         except Missing:
             return State(), None
         return State.model_validate_json(content), etag
+
+    def _past(self, champion: Champion, now: datetime) -> Past:
+        past = decisions.past(self._store, champion, self._settings.training_minutes, now)
+        if past.running is None and time.monotonic() - self._started_s < STARTING_S:
+            return past.model_copy(update={"running": "it is starting", "in_vain": max(0, past.in_vain - 1)})
+        return past
+
+    def _tell_of_ends(self, state: State) -> State:
+        """Tell of the retrainings that have ended without a new champion; of one people hear anyway."""
+        ended = [each for each in retrainings.history(self._store) if each.ended is not None]
+        for each in ended:
+            if each.id not in state.ended and each.outcome in ("failed", "refused"):
+                self._tell(Event("retraining", f"Retraining {each.id}: {each.outcome}", each.verdict, each.started))
+        if ended:
+            self._started_s = -math.inf if ended[-1].id not in state.ended else self._started_s
+        return state.model_copy(update={"ended": tuple(each.id for each in ended)})
 
     def _reference_of(self, champion: Champion) -> pa.Table:
         if self._reference is None or self._reference[0] != champion.digest:
@@ -131,7 +152,7 @@ class Watch:
         for drift in drifts:
             if (drift.feature, drift.direction) not in told:
                 told.add((drift.feature, drift.direction))
-                text = f"So it is in what model {champion.version} answers to."
+                text = f"Of the pictures that model {champion.version} is asked to read."
                 self._tell(Event("drift", f"Drift: {drift}", text, drift.at))
         kept = (*state.drifts, *drifts)[-KEPT_ALARMS:]
         return state.model_copy(update={"detector": base64.b64encode(detector.to_bytes()).decode(), "drifts": kept})
@@ -152,6 +173,7 @@ class Watch:
     def _act(self, decision: Decision) -> None:
         is_news = decisions.record(self._store, decision)
         if decision.start:
+            self._started_s = time.monotonic()
             self._start(decision.cause or "", decision.reason)
         if is_news and decision.verdict != "quiet":
             self._tell(Event("decision", f"Retraining: {decision.verdict}", decision.reason, decision.at))
@@ -163,6 +185,7 @@ class Watch:
         why = "; ".join(f"{asked.by}: {asked.why}" for asked in waiting)
         outcome = "a retraining was started"
         if window.column("label").null_count < window.num_rows:
+            self._started_s = time.monotonic()
             self._start("asked for", why)
         else:
             outcome = "nothing is labeled yet"

@@ -264,15 +264,22 @@ def monitor(
     host: str = "127.0.0.1",
     port: int = 8000,
     minutes: Annotated[int, typer.Option(help="How much time a report is of: 60 for each hour.")] = 1440,
-    folder: Annotated[Path, typer.Option(help="Where reports are kept.")] = CHECKOUT / "artifacts" / "monitoring",
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where reports are kept. Default: a folder a store in artifacts/monitoring."),
+    ] = None,
     update_only: Annotated[bool, typer.Option("--update-only", help="Show nothing.")] = False,
     open_because: Annotated[str, typer.Option(help="Why a host that others reach is safe.")] = "",
 ) -> None:
     """Bring the reports on what was captured up to date, and show them until interrupted."""
+    from infra import registry
     from infra.storage import open_store
     from monitoring.reports import ui, workspace
 
-    reported = workspace.update(open_store(store), folder, minutes)
+    opened = open_store(store)
+    registry.reigning(opened)
+    folder = folder or CHECKOUT / "artifacts" / "monitoring" / registry.store_id(opened)
+    reported = workspace.update(opened, folder, minutes)
     print(
         f"Windows with new reports: {len(reported)}. The strangest inputs: {folder / 'strangest' / str(minutes)}",
         flush=True,

@@ -98,6 +98,8 @@ def _read(name: str) -> tuple[dict[str, Any], Path]:
 def _mapping(path: Path) -> dict[str, Any]:
     try:
         changes = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
     except yaml.YAMLError as error:

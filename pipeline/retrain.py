@@ -11,6 +11,7 @@ from infra import captured, datasets, dvc, lease, reference, registry
 from infra.storage import Store, open_store
 from inkloop.errors import UserError
 from inkloop.gate import Decision
+from inkloop.inspection import fit
 from inkloop.settings import Settings
 from monitoring import decisions, retrainings, suspicion
 from monitoring.retrainings import Outcome, Retraining
@@ -73,7 +74,7 @@ def _begun(store: Store, place: Place, settings: RetrainingSettings, cause: str,
     labels = captured.latest_labels(store, EPOCH)
     known = reference.read(store, champion.digest)
     kept = without(rows, suspicion.find(rows, known, settings.suspicion, labels))
-    table = datasets.to_learn(kept, settings.newest)
+    table = fit(datasets.to_learn(kept, settings.newest), profiles.load(settings.profile).validation)
     version = datasets.publish(store, table)
     record = Retraining(
         id=retrainings.new_id(now),
@@ -84,7 +85,7 @@ def _begun(store: Store, place: Place, settings: RetrainingSettings, cause: str,
         production=version,
         data_version=None if place.host else _pinned(store, version, place.data),
         digits=table.num_rows,
-        left_out=rows.num_rows - kept.num_rows,
+        left_out=rows.num_rows - table.num_rows,
     )
     return retrainings.keep(store, record)
 

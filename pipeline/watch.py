@@ -1,15 +1,17 @@
 """The watch on this machine: looks again and again, starts retrainings as processes of their own, tells people."""
 
 import logging
+import signal
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from typing import Annotated
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import Field, PositiveFloat
 
-from infra import lease
+from infra import lease, registry
 from infra.storage import open_store
 from inkloop.errors import UserError
 from inkloop.settings import Settings
@@ -19,6 +21,7 @@ from monitoring.gauges import Gauges
 from monitoring.notifications import VARIABLE_PREFIX, Event, NotificationSettings, notify
 from monitoring.state import WatchSettings
 from monitoring.watch import Watch
+from pipeline import profile as profiles
 from pipeline.retrain import Place
 
 log = logging.getLogger(__name__)
@@ -29,17 +32,25 @@ class LoopSettings(Settings):
 
     interval_s: PositiveFloat = 30.0  # between two looks
     lease_s: PositiveFloat = 30.0  # after which another watch takes over from one that died
-    metrics_port: NonNegativeInt = 9464  # on 127.0.0.1; 0: none
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9464  # on 127.0.0.1; 0: none
     profile: str = "retrain"  # of a retraining
     source: str = "mnist"  # its old digits
     watch: WatchSettings = WatchSettings()
 
 
 def watch(place: Place, settings: LoopSettings) -> None:
-    """Watch the store until interrupted; where another process watches it, wait until that one is gone."""
+    """Watch the store until interrupted; where another process watches it, wait until that one is gone.
+
+    Raises UserError if there is no champion yet, no such profile, or the port of the metrics is taken.
+    """
     store, gauges = open_store(place.store), Gauges()
+    champion = registry.reigning(store)
+    profiles.load(settings.profile)  # better now than when it is needed
     if settings.metrics_port:
         gauges.serve(settings.metrics_port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # gives the lease back
+    where = f"metrics on http://127.0.0.1:{settings.metrics_port}" if settings.metrics_port else "no metrics"
+    print(f"Watching {store}, champion {champion.version}; {where}. Ctrl+C ends it.", flush=True)
     people = NotificationSettings.from_environment(VARIABLE_PREFIX)
 
     def start(cause: str, why: str) -> None:
@@ -52,6 +63,7 @@ def watch(place: Place, settings: LoopSettings) -> None:
         except UserError as error:
             log.error("%s", error)
 
+    waits = False
     watching = Watch(store, settings.watch, start, tell)
     while True:
         try:
@@ -61,8 +73,11 @@ def watch(place: Place, settings: LoopSettings) -> None:
                     state, decision = watching.look(now)
                     gauges.show(state, decision, retrainings.history(store), now)
                     time.sleep(settings.interval_s)
+            waits = False
         except lease.Taken as taken:
-            log.warning("%s", taken)
+            if not waits:
+                log.warning("Another watches: %s", taken)
+            waits = True
         except (UserError, BotoCoreError, ClientError) as error:  # the store is away, or not filled yet
             log.warning("%s", error)
         time.sleep(settings.interval_s)

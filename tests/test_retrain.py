@@ -10,8 +10,10 @@ from served import crown
 
 from infra import datasets, lease, registry
 from infra.storage import open_store
+from inkloop.digits import Digits
 from inkloop.errors import UserError
 from monitoring import decisions, retrainings
+from pipeline.local import StepFailed
 from pipeline.retrain import Place, RetrainingSettings, retrain
 
 QUIET = Console(quiet=True)
@@ -20,6 +22,12 @@ QUIET = Console(quiet=True)
 def started(store: str, folder: Path, host: str = "") -> retrainings.Retraining:
     place = Place(store, folder / "artifacts", folder / "data", host)
     return retrain(place, RetrainingSettings(), "regret", "errors", QUIET)
+
+
+def without_mnist(folder: Path) -> None:
+    """It cannot be fetched, for something stands in its place."""
+    (folder / "data").mkdir()
+    (folder / "data" / "mnist").write_text("in the way")
 
 
 def test_without_a_champion_there_is_nothing_to_train_on(tmp_path):
@@ -40,18 +48,29 @@ def test_two_at_a_time_are_one(production, tmp_path):
 
 
 def test_what_goes_wrong_is_kept(production, first, usual, tmp_path):
-    """MNIST cannot be fetched, for something stands in its place."""
     production.send(first, usual, labeled=True)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "mnist").write_text("in the way")
+    without_mnist(tmp_path)
 
-    with pytest.raises(Exception, match="The step ingest failed"):
+    with pytest.raises(StepFailed, match="The step ingest failed"):
         started(str(production.store), tmp_path)
 
     (kept,) = retrainings.history(production.store)
     assert (kept.outcome, kept.digits, kept.champion) == ("failed", 400, first.digest)
     assert kept.verdict.startswith("The step ingest failed")
     assert datasets.read(production.store, kept.production).num_rows == 400
+
+
+def test_pictures_that_validation_would_refuse_are_left_out(production, first, usual, tmp_path):
+    inverted = Digits(255 - usual.images[:20], usual.labels[:20], usual.ids[:20])
+    production.send(first, usual, labeled=True)
+    production.send(first, inverted, labeled=True)
+    without_mnist(tmp_path)
+
+    with pytest.raises(StepFailed):
+        started(str(production.store), tmp_path)
+
+    (kept,) = retrainings.history(production.store)
+    assert (kept.digits, kept.left_out) == (400, 20)
 
 
 @pytest.mark.s3

@@ -189,7 +189,7 @@ def test_a_retraining_whose_process_died_is_said_to_have_failed_and_one_that_run
     assert [(each.outcome, each.verdict) for each in retrainings.history(production.store)] == [
         ("failed", "its process died")
     ]
-    assert production.told == [f"Retraining {begun.id} failed"]
+    assert production.told == [f"Retraining {begun.id}: failed"]
 
 
 def test_who_asks_for_a_retraining_gets_one_unless_nothing_is_labeled(production, first, usual):
@@ -220,3 +220,14 @@ def test_a_damaged_detector_is_made_anew(production, first, usual):
     production.look()
 
     assert production.seen() == 150
+
+
+def test_a_retraining_that_is_starting_is_one_that_runs(production, first, unusual):
+    production.send(first, unusual, labeled=True)
+    production.look()
+    production.send(first, unusual.take(slice(0, 50)))
+
+    decision = production.watch.look(datetime.now(UTC))[1]
+
+    assert (decision.verdict, decision.obstacle) == ("wait", "running")
+    assert production.told[-1] == "Retraining: wait"

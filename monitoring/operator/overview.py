@@ -48,7 +48,7 @@ class Overview:
     @property
     def decision(self) -> Decision | None:
         """The latest decision, if it is about the champion."""
-        latest = self.decisions[0] if self.decisions else None
+        latest = self.state.decision or (self.decisions[0] if self.decisions else None)
         return latest if latest and self.champion and latest.signals.model_version == self.champion.version else None
 
     @property
