@@ -2,6 +2,7 @@
 
 import contextlib
 import shlex
+import signal
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,6 +70,7 @@ def retrain(
     """Train the champion on, on what production sent and people labeled; the gate says what becomes of it."""
     from pipeline import retrain as retraining
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # says that it was stopped, and gives the lease back
     settings = retraining.RetrainingSettings(profile=profile, source=source)
     place = retraining.Place(store, artifacts, data, host)
     ended = retraining.retrain(place, settings, cause, why, Console())

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from infra import captured, datasets, dvc, lease, reference, registry
 from infra.storage import Store, open_store
-from inkloop.errors import UserError
 from inkloop.gate import Decision
 from inkloop.inspection import fit
 from inkloop.settings import Settings
@@ -19,7 +18,6 @@ from monitoring.signals import without
 from monitoring.suspicion import SuspicionSettings
 from pipeline import cluster, graph
 from pipeline import profile as profiles
-from pipeline.local import StepFailed
 from pipeline.run import run
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,8 +58,10 @@ def retrain(place: Place, settings: RetrainingSettings, cause: str, why: str, co
                 ended = _run_on_cluster(store, record, place, settings)
             else:
                 ended = _run(record, place, settings, console)
-        except (UserError, StepFailed) as error:
-            failed = {"outcome": "failed", "verdict": str(error).splitlines()[0], "ended": datetime.now(UTC)}
+        except BaseException as error:
+            was_stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+            said = "it was stopped" if was_stopped else (str(error).splitlines() or [repr(error)])[0]
+            failed = {"outcome": "failed", "verdict": said, "ended": datetime.now(UTC)}
             retrainings.keep(store, record.model_copy(update=failed))
             raise
         return retrainings.keep(store, ended)

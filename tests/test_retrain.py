@@ -1,12 +1,14 @@
 """A retraining: what it starts from, one at a time, and what is kept of it; on Kubeflow it is followed to its end."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from production import Production
 from rich.console import Console
-from served import crown
+from served import crown, wait_until
 
 from infra import datasets, lease, registry
 from infra.storage import open_store
@@ -17,6 +19,7 @@ from pipeline.local import StepFailed
 from pipeline.retrain import Place, RetrainingSettings, retrain
 
 QUIET = Console(quiet=True)
+ROOT = Path(__file__).parents[1]
 
 
 def started(store: str, folder: Path, host: str = "") -> retrainings.Retraining:
@@ -58,6 +61,19 @@ def test_what_goes_wrong_is_kept(production, first, usual, tmp_path):
     assert (kept.outcome, kept.digits, kept.champion) == ("failed", 400, first.digest)
     assert kept.verdict.startswith("The step ingest failed")
     assert datasets.read(production.store, kept.production).num_rows == 400
+
+
+def test_one_that_is_stopped_says_so_and_lets_the_next_begin(production, first, usual, tmp_path):
+    production.send(first, usual, labeled=True)
+    options = [f"--store={production.store}", f"--artifacts={tmp_path / 'artifacts'}", f"--data={tmp_path / 'data'}"]
+    with subprocess.Popen([sys.executable, "-m", "pipeline", "retrain", *options], cwd=ROOT) as process:
+        wait_until(lambda: bool(retrainings.history(production.store)), 60)
+        process.terminate()
+        process.wait(60)
+
+    (kept,) = retrainings.history(production.store)
+    assert (kept.outcome, kept.verdict) == ("failed", "it was stopped")
+    assert lease.holder(production.store, decisions.LEASE, datetime.now(UTC)) is None
 
 
 def test_pictures_that_validation_would_refuse_are_left_out(production, first, usual, tmp_path):
