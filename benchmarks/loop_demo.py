@@ -231,7 +231,8 @@ def _follow(traffic: Traffic, news: News, first: str, scale: Scale, console: Con
         if news.drifted.is_set():
             traffic.labeled_share = scale.labeled_share
         for event in news.events[told:]:
-            console.print(f"{time.monotonic() - start:5.0f} s  {event['title']}: {event['text']}", highlight=False)
+            line = f"{time.monotonic() - start:5.0f} s  {event['title']}: {event['text']}"
+            console.print(line, highlight=False, soft_wrap=True)
         told = len(news.events)
         if traffic.answered and traffic.answered[-1].version != first:
             return True

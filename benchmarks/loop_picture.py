@@ -18,6 +18,7 @@ from monitoring.state import Point
 BIN_S = 5.0
 SMOOTH = 100  # answers that accuracy is averaged over
 COLORS = {"mnist": "#4477aa", "another": "#ee6677"}  # of Paul Tol's, told apart by the color-blind
+STARTS = "Retraining: start"
 MARKED = {"drift": "alarm", "champion": "new champion"}
 
 
@@ -42,7 +43,8 @@ def draw(
     _accuracy(accuracy, answered, start)
     _versions(versions, answered, champions, start)
     for event in events:
-        if (name := MARKED.get(event["kind"])) is not None:
+        name = "retraining starts" if event["title"] == STARTS else MARKED.get(event["kind"])
+        if name is not None:
             for axes in (traffic, drift, accuracy):
                 axes.axvline(event["received"] - start, color="black", linewidth=0.8, alpha=0.5)
             traffic.annotate(
