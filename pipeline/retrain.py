@@ -52,8 +52,9 @@ def retrain(place: Place, settings: RetrainingSettings, cause: str, why: str, co
     """
     store = open_store(place.store)
     with lease.held(store, decisions.LEASE):
-        record = _begun(store, place, settings, cause, why)
+        record = _prepared(store, place, settings, cause, why)
         try:
+            retrainings.keep(store, record)
             if place.host:
                 ended = _run_on_cluster(store, record, place, settings)
             else:
@@ -67,8 +68,8 @@ def retrain(place: Place, settings: RetrainingSettings, cause: str, why: str, co
         return retrainings.keep(store, ended)
 
 
-def _begun(store: Store, place: Place, settings: RetrainingSettings, cause: str, why: str) -> Retraining:
-    """The record of a retraining that has its digits."""
+def _prepared(store: Store, place: Place, settings: RetrainingSettings, cause: str, why: str) -> Retraining:
+    """The record of a retraining that has its digits; not kept yet."""
     now, champion = datetime.now(UTC), registry.reigning(store)
     rows = datasets.labeled(store, EPOCH, now + MUCH_LATER)
     labels = captured.latest_labels(store, EPOCH)
@@ -76,7 +77,7 @@ def _begun(store: Store, place: Place, settings: RetrainingSettings, cause: str,
     kept = without(rows, suspicion.find(rows, known, settings.suspicion, labels))
     table = fit(datasets.to_learn(kept, settings.newest), profiles.load(settings.profile).validation)
     version = datasets.publish(store, table)
-    record = Retraining(
+    return Retraining(
         id=retrainings.new_id(now),
         cause=cause,
         why=why,
@@ -87,7 +88,6 @@ def _begun(store: Store, place: Place, settings: RetrainingSettings, cause: str,
         digits=table.num_rows,
         left_out=rows.num_rows - table.num_rows,
     )
-    return retrainings.keep(store, record)
 
 
 def _pinned(store: Store, version: str, data: Path) -> str | None:
