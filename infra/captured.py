@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from infra.storage import Missing, Store
 from inkloop import digits
 
+CLASSES = 10
 ANSWERS = "captured"
 LABELS = "captured-labels"
 
@@ -117,6 +120,18 @@ def with_labels(table: pa.Table, labels: pa.Table) -> pa.Table:
     place = pc.index_in(table.column("prediction_id"), value_set=labels.column("prediction_id"))
     at = SCHEMA.get_field_index("label")
     return table.set_column(at, SCHEMA.field(at), pc.take(labels.column("label"), place)).cast(SCHEMA)
+
+
+def since(table: pa.Table, when: datetime) -> pa.Table:
+    """The rows, answers or labels, seen then or later."""
+    moment = pa.scalar(when, table.schema.field("seen_at").type)
+    return table.filter(pc.greater_equal(table.column("seen_at"), moment))
+
+
+def probabilities_of(table: pa.Table) -> NDArray[np.float32]:
+    """What the model said to each, float32 (n, 10), read from Arrow's own buffer."""
+    said: NDArray[np.float32] = table.column("probabilities").combine_chunks().flatten().to_numpy()
+    return said.reshape(table.num_rows, CLASSES)
 
 
 def _once(table: pa.Table) -> pa.Table:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from infra import captured
+
 Z = 1.96  # of a 95% interval
 GUESSED_TOO_LOW = 0.03  # by which guessed accuracy may be below the real one, as measured (docs/triggers.md)
 
@@ -154,6 +156,5 @@ def _allowed(promised: Quality, tolerated: float) -> float:
 
 
 def _lead(table: pa.Table) -> NDArray[np.float32]:
-    probabilities = table.column("probabilities").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
-    ordered = np.sort(probabilities, axis=1)
+    ordered = np.sort(captured.probabilities_of(table), axis=1)
     return np.asarray(ordered[:, -1] - ordered[:, -2])

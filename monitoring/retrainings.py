@@ -49,13 +49,13 @@ def history(store: Store, newest: int = 100) -> list[Retraining]:
     return [Retraining.model_validate_json(store.get(key)) for key in keys]
 
 
-def bury(store: Store, now: datetime) -> list[Retraining]:
-    """Have the record say of each retraining whose process died that it failed. Returns those that it said so of."""
+def settled(store: Store, now: datetime) -> list[Retraining]:
+    """The newest retrainings, oldest first, once those whose process died are said to have failed."""
+    found = history(store)
     if lease.holder(store, LEASE, now) is not None:
-        return []
+        return found
     died = {"outcome": "failed", "verdict": "its process died", "ended": now}
     return [
-        keep(store, each.model_copy(update=died))
-        for each in history(store)
-        if each.outcome == "running" and now - each.started > UNSEEN
+        keep(store, each.model_copy(update=died)) if each.outcome == "running" and now - each.started > UNSEEN else each
+        for each in found
     ]

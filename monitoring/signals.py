@@ -40,7 +40,7 @@ def gather(
     promised = quality.overall(reference)
     live = quality.overall(own, settings.quality_labels)
     # What was labeled since the last run is not learned yet, whoever answered it.
-    new = _since(labels, counted_from)
+    new = captured.since(labels, counted_from)
     fresh = new.column("prediction_id").combine_chunks()
     unlearned = telling.filter(pc.or_(is_own, pc.is_in(telling.column("prediction_id"), value_set=fresh)))
     avoidable = quality.avoidable(unlearned, promised)
@@ -68,12 +68,7 @@ def without(table: pa.Table, suspicions: Sequence[Suspicion]) -> pa.Table:
 
 def _since_drift(own: pa.Table, drifts: Sequence[Drift]) -> pa.Table:
     """The answers since the first alarm: before it, confidence is no sign of harm. None where nothing drifted."""
-    return _since(own, drifts[0].at) if drifts else own.slice(0, 0)
-
-
-def _since(rows: pa.Table, when: datetime) -> pa.Table:
-    moment = pa.scalar(when, rows.schema.field("seen_at").type)
-    return rows.filter(pc.greater_equal(rows.column("seen_at"), moment))
+    return captured.since(own, drifts[0].at) if drifts else own.slice(0, 0)
 
 
 def _new_labels(window: pa.Table, honest: pa.Table, new: pa.Table, suspicions: Sequence[Suspicion]) -> Labels:

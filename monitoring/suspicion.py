@@ -17,6 +17,7 @@ from pydantic import PositiveFloat, PositiveInt
 from scipy import ndimage
 from scipy.stats import binom
 
+from infra import captured
 from inkloop.settings import Settings, Share
 
 CLASSES = 10
@@ -121,7 +122,7 @@ class _Pictures:
     def of(cls, table: pa.Table) -> "_Pictures":
         pictures = np.frombuffer(b"".join(table.column("image").to_pylist()), np.uint8)
         side = (table.column("height")[0].as_py(), table.column("width")[0].as_py()) if table.num_rows else (28, 28)
-        probabilities = table.column("probabilities").combine_chunks().flatten().to_numpy().reshape(-1, CLASSES)
+        probabilities = captured.probabilities_of(table)
         labels = table.column("label").to_numpy().astype(np.int64)
         ids = np.array(table.column("id").to_pylist(), object)
         return cls(ids, _features(pictures.reshape(-1, *side)), labels, probabilities)

@@ -2,24 +2,21 @@
 
 import tempfile
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from infra import challenger, registry, signing
+from infra import captured, challenger, registry, signing
 from infra.registry import Champion
 from infra.storage import Store
 from inkloop import digits
+from inkloop.digits import Digits
+from inkloop.evaluation import answers
 from inkloop.gate import Comparison, compare
 from inkloop.runtime import Recognizer
 from inkloop.settings import Settings, Share
-
-BATCH_SIZE = 64
 
 
 class TrialSettings(Settings):
@@ -46,7 +43,7 @@ def rule(store: Store, champion: Champion, labeled: pa.Table, settings: TrialSet
 
 def _on_challenger(store: Store, champion: Champion, labeled: pa.Table, settings: TrialSettings) -> Ruled | None:
     tried = challenger.challenger(store)
-    rows = _since(labeled, tried.since) if tried else labeled.slice(0, 0)
+    rows = captured.since(labeled, tried.since) if tried else labeled.slice(0, 0)
     if tried is None or rows.num_rows < settings.min_digits:
         return None
     compared = replay(store, tried.digest, champion.digest, rows)
@@ -60,7 +57,7 @@ def _on_challenger(store: Store, champion: Champion, labeled: pa.Table, settings
 
 
 def _on_champion(store: Store, champion: Champion, labeled: pa.Table, settings: TrialSettings) -> Ruled | None:
-    rows = _since(labeled, champion.since)
+    rows = captured.since(labeled, champion.since)
     before = champion.previous
     if before is None or champion.bars(before) or rows.num_rows < settings.min_digits:
         return None
@@ -80,20 +77,13 @@ def replay(store: Store, one: str, other: str, rows: pa.Table) -> Comparison:
 
     The one stands as challenger in the comparison, the other as champion.
     """
-    images = np.stack(list(digits.images_of(rows)))
-    labels = rows.column("label").to_numpy()
-    return compare(*(_read(store, digest, images) == labels for digest in (one, other)))
+    images, labels = np.stack(list(digits.images_of(rows))), rows.column("label").to_numpy().astype(np.int64)
+    shown = Digits(images, labels, tuple(rows.column("id").to_pylist()))
+    return compare(*(answers(_fetched(store, digest), shown) == labels for digest in (one, other)))
 
 
-def _since(rows: pa.Table, start: datetime) -> pa.Table:
-    """The answers given since then: what the model on trial has not learned from."""
-    return rows.filter(pc.greater_equal(rows.column("seen_at"), pa.scalar(start, rows.schema.field("seen_at").type)))
-
-
-def _read(store: Store, digest: str, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _fetched(store: Store, digest: str) -> Recognizer:
     signing.require_trusted(store, digest)
     with tempfile.TemporaryDirectory() as scratch:
         registry.fetch(store, digest, Path(scratch) / "model")
-        model = Recognizer(Path(scratch) / "model")
-    parts = range(0, len(images), BATCH_SIZE)
-    return np.concatenate([model.probabilities(images[at : at + BATCH_SIZE]).argmax(1) for at in parts])
+        return Recognizer(Path(scratch) / "model")

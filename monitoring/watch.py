@@ -24,6 +24,7 @@ from monitoring.drift.detector import Detector
 from monitoring.inflow import Inflow, start_after
 from monitoring.notifications import Event
 from monitoring.requests import Request
+from monitoring.retrainings import Retraining
 from monitoring.signals import gather
 from monitoring.state import KEPT_ALARMS, KEPT_POINTS, Drift, Point, State, WatchSettings
 from monitoring.triggers import Decision, Past, Signals
@@ -52,12 +53,15 @@ class Watch:
         self._judged = 0  # labels that the trials have looked at
         self._gathered: tuple[tuple[object, ...], Signals] | None = None
 
-    def look(self, now: datetime) -> tuple[State, Decision]:
-        """Take in what is new, decide, act on it, and keep what is known. Raises UserError if the store is away."""
+    def look(self, now: datetime) -> tuple[State, Decision, list[Retraining]]:
+        """Take in what is new, decide, act on it, and keep what is known.
+
+        Returns that, the decision, and the newest retrainings. Raises UserError if the store is away.
+        """
         champion = registry.reigning(self._store)
-        retrainings.bury(self._store, now)
+        tried = retrainings.settled(self._store, now)
         state, etag = self._known()
-        state = self._tell_of_ends(state)
+        state = self._tell_of_ends(state, tried)
         known = self._reference_of(champion)
         if state.champion != champion.digest:
             state = self._welcome(state, champion)
@@ -76,7 +80,7 @@ class Watch:
             state = state.model_copy(update={"points": (*state.points, point)[-KEPT_POINTS:]})
         state = state.model_copy(update={"decision": decision})
         self._store.put(STATE, state.model_dump_json().encode(), if_match=etag, if_none_match=etag is None)
-        return state, decision
+        return state, decision, tried
 
     def _known(self) -> tuple[State, str | None]:
         try:
@@ -91,9 +95,9 @@ class Watch:
             return past.model_copy(update={"running": "it is starting", "in_vain": max(0, past.in_vain - 1)})
         return past
 
-    def _tell_of_ends(self, state: State) -> State:
+    def _tell_of_ends(self, state: State, tried: Sequence[Retraining]) -> State:
         """Tell of the retrainings that have ended without a new champion; of one people hear anyway."""
-        ended = [each for each in retrainings.history(self._store) if each.ended is not None]
+        ended = [each for each in tried if each.ended is not None]
         for each in ended:
             if each.id not in state.ended and each.outcome in ("failed", "refused"):
                 self._tell(Event("retraining", f"Retraining {each.id}: {each.outcome}", each.verdict, each.started))
@@ -218,6 +222,4 @@ def _point(now: datetime, champion: Champion, answers: int, detector: Detector, 
 
 
 def _pictures(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    images = np.stack(list(digits.images_of(table)))
-    said = table.column("probabilities").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return images, said.astype(np.float32).reshape(len(images), -1)
+    return np.stack(list(digits.images_of(table))), captured.probabilities_of(table)

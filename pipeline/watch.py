@@ -15,7 +15,6 @@ from infra import lease, registry
 from infra.storage import open_store
 from inkloop.errors import UserError
 from inkloop.settings import Settings
-from monitoring import retrainings
 from monitoring.decisions import WATCH_LEASE
 from monitoring.gauges import Gauges
 from monitoring.notifications import VARIABLE_PREFIX, Event, NotificationSettings, notify
@@ -70,8 +69,7 @@ def watch(place: Place, settings: LoopSettings) -> None:
             with lease.held(store, WATCH_LEASE, settings.lease_s, settings.lease_s / 4) as held:
                 while held.is_ours():
                     now = datetime.now(UTC)
-                    state, decision = watching.look(now)
-                    gauges.show(state, decision, retrainings.history(store), now)
+                    gauges.show(*watching.look(now), now)
                     time.sleep(settings.interval_s)
             waits = False
         except lease.Taken as taken:

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from infra import captured
 from inkloop.slices import pen_width
-from monitoring.drift.features import CLASSES, NAMES, SIDE, Basis, Floats, features
+from monitoring.drift.features import NAMES, SIDE, Basis, Floats, features
 
 # The detector's features, so that a report shows what an alarm is about, and two that people ask for. Novelty is not
 # compared: the reference, whose own pictures the basis is of, would always look less novel than what comes in.
@@ -50,7 +51,7 @@ class Observed:
 def observe(table: pa.Table, basis: Basis) -> tuple[Observed, Values]:
     """The columns of a table of answers, of `captured.SCHEMA`, and how novel each picture is, (n,)."""
     labels = table.column("label").fill_null(-1).to_numpy().astype(np.int64)
-    values = columns_of(images_of(table), probabilities_of(table), basis)
+    values = columns_of(images_of(table), captured.probabilities_of(table), basis)
     compared = {name: values[name] for name in (*OF_THE_IMAGE, *OF_THE_ANSWER)}
     return Observed(compared, table.column("answer").to_numpy().astype(np.int64), labels), values["novelty"]
 
@@ -59,12 +60,6 @@ def columns_of(images: NDArray[np.uint8], probabilities: Floats, basis: Basis) -
     """All columns by name, (n,). images: uint8 (n, 28, 28); probabilities: float32 (n, 10)."""
     found = dict(zip(NAMES, features(images, probabilities, basis).T.astype(np.float64), strict=True))
     return found | {"pen width": pen_width(images), "confidence": probabilities.max(1).astype(np.float64)}
-
-
-def probabilities_of(table: pa.Table) -> Floats:
-    """What the model said, float32 (n, 10), read from Arrow's own buffer."""
-    said: Floats = table.column("probabilities").combine_chunks().flatten().to_numpy()
-    return said.reshape(table.num_rows, CLASSES)
 
 
 def images_of(table: pa.Table) -> NDArray[np.uint8]:
