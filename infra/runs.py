@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from infra.storage import Store
 from inkloop.settings import Settings, Share
@@ -29,18 +29,19 @@ class Model(Settings):
 
 
 class Run(Settings):
-    """One run that came to its end. Its id sorts by time; times are UTC."""
+    """One run that ended. Its id sorts by time; times are UTC."""
 
     id: str
     started: datetime
     wall_s: NonNegativeFloat
     profile: str
     cause: str  # such as "drift" or "asked for"
-    steps: tuple[Step, ...]  # in the graph's order
-    models: dict[str, Model]  # teacher, student, pruned, int8
-    challenger: str  # digest of the model before the gate
-    promoted: bool
-    verdict: str  # the gate's reason
+    steps: tuple[Step, ...]  # that were finished, in the graph's order
+    failed: str = ""  # title of the step that ended it; what follows is then empty but for the verdict
+    models: dict[str, Model] = Field(default_factory=dict)  # teacher, student, pruned, int8
+    challenger: str = ""  # digest of the model before the gate
+    promoted: bool = False
+    verdict: str  # the gate's reason, or what the step failed of
 
 
 def new_id(started: datetime) -> str:

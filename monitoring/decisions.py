@@ -1,7 +1,9 @@
 """The record of decisions: append-only, one object in the store for each start and each that says something new."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from infra import lease
 from infra.registry import Champion
@@ -22,7 +24,7 @@ def record(store: Store, decision: Decision) -> bool:
     "Logical physical clocks"). `at` is what the clock said.
     """
     keys = store.list(FOLDER)
-    if keys and not decision.start and _says(_read(store, keys[-1])) == _says(decision):
+    if keys and not decision.start and _says(_read(store.get, keys[-1])) == _says(decision):
         return False
     content = decision.model_dump_json(indent=1).encode()
     at = max([decision.at, *(_time_of(key) + timedelta(microseconds=1) for key in keys[-1:])])
@@ -42,7 +44,7 @@ def latest(store: Store) -> Decision | None:
 def history(store: Store, limit: int) -> list[Decision]:
     """The last decisions, at most `limit`, oldest first."""
     keys = store.list(FOLDER)
-    return [_read(store, key) for key in keys[max(0, len(keys) - limit) :]]
+    return [_read(store.get, key) for key in keys[max(0, len(keys) - limit) :]]
 
 
 def past(
@@ -55,7 +57,7 @@ def past(
     # By version and not by time, so that no clock has a say in which decisions were about this champion.
     about_it: list[Decision] = []
     for key in reversed(store.list(FOLDER)):
-        decision = _read(store, key)
+        decision = _read(store.get, key)
         if decision.signals.model_version != champion.version or len(about_it) > MAX_LOOKED_AT:
             break
         about_it.append(decision)
@@ -74,8 +76,9 @@ def _says(decision: Decision) -> tuple[object, ...]:
     return decision.verdict, decision.cause, decision.obstacle, decision.counted_from, version
 
 
-def _read(store: Store, key: str) -> Decision:
-    return Decision.model_validate_json(store.get(key))
+@lru_cache(maxsize=4 * MAX_LOOKED_AT)  # a record never changes
+def _read(get: Callable[[str], bytes], key: str) -> Decision:
+    return Decision.model_validate_json(get(key))
 
 
 def _time_of(key: str) -> datetime:

@@ -1,6 +1,7 @@
 """Retrainings: what each was started for, on which digits, and how it ended; one record each in the store."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Literal
 
 from infra import lease
@@ -32,11 +33,6 @@ class Retraining(Settings):
     verdict: str = ""  # the gate's reason, what failed, or where it runs
 
 
-def new_id(now: datetime) -> str:
-    """An id for a retraining that starts now."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
-
-
 def keep(store: Store, retraining: Retraining) -> Retraining:
     """Write the record, in place of an earlier state of it."""
     store.put(f"{PLACE}/{retraining.id}.json", retraining.model_dump_json(indent=2).encode())
@@ -59,3 +55,12 @@ def settled(store: Store, now: datetime) -> list[Retraining]:
         keep(store, each.model_copy(update=died)) if each.outcome == "running" and now - each.started > UNSEEN else each
         for each in found
     ]
+
+
+def last_learned(tried: Sequence[Retraining], champion: str, now: datetime) -> datetime | None:
+    """When the last retraining of this champion (a digest) took its labels; None if there was none.
+
+    One that failed took none: its labels are new still.
+    """
+    took = (each.started for each in tried if each.champion == champion and each.outcome != "failed")
+    return max((started for started in took if started <= now), default=None)

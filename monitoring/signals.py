@@ -23,12 +23,13 @@ def gather(
     reference: pa.Table,
     version: str,
     drifts: Sequence[Drift],
-    counted_from: datetime,
+    unlearned_since: datetime,
     settings: WatchSettings,
 ) -> Signals:
     """The signals about the champion of this version.
 
-    window, reference: of `captured.SCHEMA`; labels: of `captured.LABEL_SCHEMA`; counted_from: the last run's start.
+    window, reference: of `captured.SCHEMA`; labels: of `captured.LABEL_SCHEMA`; unlearned_since: when the last
+    retraining took its labels.
     """
     suspicions = suspicion.find(window, reference, settings.suspicion, labels)
     honest = without(window, suspicions)
@@ -39,8 +40,8 @@ def gather(
     own = telling.filter(is_own)
     promised = quality.overall(reference)
     live = quality.overall(own, settings.quality_labels)
-    # What was labeled since the last run is not learned yet, whoever answered it.
-    new = captured.since(labels, counted_from)
+    # What was labeled since then is not learned yet, whoever answered it.
+    new = captured.since(labels, unlearned_since)
     fresh = new.column("prediction_id").combine_chunks()
     unlearned = telling.filter(pc.or_(is_own, pc.is_in(telling.column("prediction_id"), value_set=fresh)))
     avoidable = quality.avoidable(unlearned, promised)
@@ -72,7 +73,7 @@ def _since_drift(own: pa.Table, drifts: Sequence[Drift]) -> pa.Table:
 
 
 def _new_labels(window: pa.Table, honest: pa.Table, new: pa.Table, suspicions: Sequence[Suspicion]) -> Labels:
-    """What the labels since the last run started come to."""
+    """What the labels that are not learned yet come to."""
     rows = captured.with_labels(honest, new)
     rows = rows.filter(pc.is_valid(rows.column("label")))
     is_new = pc.is_valid(captured.with_labels(window, new).column("label")).to_numpy(zero_copy_only=False)

@@ -47,7 +47,7 @@ class TriggerSettings(Settings):
 
 
 class Labels(Settings):
-    """New labels since the last run: those to learn from, by class and by source, and those left out."""
+    """Labels that no retraining has learned from: those to learn from, by class and by source, and those left out."""
 
     by_class: tuple[NonNegativeInt, ...] = (0,) * 10
     by_source: dict[str, NonNegativeInt] = Field(default_factory=dict)

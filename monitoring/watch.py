@@ -70,7 +70,8 @@ class Watch:
         state = self._see_drift(state, detector, answers, champion)
         window = self._inflow.window()
         past = self._past(champion, now)
-        signals = self._signals(window, known, champion, state, past)
+        learned = retrainings.last_learned(tried, champion.digest, now)
+        signals = self._signals(window, known, champion, state, learned or min(champion.since, past.counted_from))
         decision = triggers.decide(signals, past, self._settings.triggers, now)
         self._act(decision)
         self._grant(requests.pending(self._store), window, past.running is not None or decision.start)
@@ -161,16 +162,19 @@ class Watch:
         kept = (*state.drifts, *drifts)[-KEPT_ALARMS:]
         return state.model_copy(update={"detector": base64.b64encode(detector.to_bytes()).decode(), "drifts": kept})
 
-    def _signals(self, window: pa.Table, known: pa.Table, champion: Champion, state: State, past: Past) -> Signals:
-        """The signals now; gathered anew only if something is new, for with many labels that takes seconds."""
+    def _signals(self, window: pa.Table, known: pa.Table, champion: Champion, state: State, since: datetime) -> Signals:
+        """The signals now; gathered anew only if something is new, for with many labels that takes seconds.
+
+        since: labels that came later are not learned yet.
+        """
         labels = self._inflow.labels()
         newest = window.column("prediction_id")[-1].as_py() if window.num_rows else ""
-        seen = (champion.digest, newest, window.num_rows, labels.num_rows, len(state.drifts), past.counted_from)
+        seen = (champion.digest, newest, window.num_rows, labels.num_rows, len(state.drifts), since)
         if self._gathered is None or self._gathered[0] != seen:
             settings = self._settings
             self._gathered = (
                 seen,
-                gather(window, labels, known, champion.version, state.drifts, past.counted_from, settings),
+                gather(window, labels, known, champion.version, state.drifts, since, settings),
             )
         return self._gathered[1]
 

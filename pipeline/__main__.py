@@ -274,20 +274,24 @@ def monitor(
     open_because: Annotated[str, typer.Option(help="Why a host that others reach is safe.")] = "",
 ) -> None:
     """Bring the reports on what was captured up to date, and show them until interrupted."""
-    from infra import registry
+    from infra import captured, registry
     from infra.storage import open_store
     from monitoring.reports import ui, workspace
 
     opened = open_store(store)
     registry.reigning(opened)
-    folder = folder or CHECKOUT / "artifacts" / "monitoring" / registry.store_id(opened)
-    reported = workspace.update(opened, folder, minutes)
-    print(
-        f"Windows with new reports: {len(reported)}. The strangest inputs: {folder / 'strangest' / str(minutes)}",
-        flush=True,
-    )
-    if not update_only:
-        ui.serve(folder / "workspace", host, port, open_because)
+    kept_in = folder or CHECKOUT / "artifacts" / "monitoring" / registry.store_id(opened)
+
+    def report() -> None:
+        reported, sheets = workspace.update(opened, kept_in, minutes), kept_in / "strangest" / str(minutes)
+        print(f"Windows with new reports: {len(reported)}. The strangest inputs: {sheets}", flush=True)
+        if not captured.keys(opened, captured.ANSWERS):
+            print(f"Nothing was captured in {opened} yet: `make serve` keeps what it is asked.", flush=True)
+
+    if update_only:
+        report()
+    else:
+        ui.serve(kept_in / "workspace", report, host, port, open_because)
 
 
 @app.command()

@@ -66,8 +66,8 @@ def always_stands(step: str, inputs: Values, outputs: Values) -> bool:
     return True
 
 
-def nothing(step: str, scratch: Path) -> None:
-    """No step needs anything beside what the graph hands it."""
+def nothing(*_: object) -> None:
+    """No step needs anything beside what the graph hands it, and nobody wants to know how it went."""
 
 
 def run(
@@ -79,11 +79,12 @@ def run(
     expected_s: Mapping[str, float] | None = None,
     stands: Callable[[str, Values, Values], bool] = always_stands,
     before: Callable[[str, Path], None] = nothing,
+    after: Callable[[StepRun], None] = nothing,
 ) -> Run:
     """Run the graph; artifacts, cache and log go to the folder (`runs/`, `cache/`, `latest/`).
 
     expected_s: seconds a step takes, where no earlier run of the profile has measured it; `stands`: see `ContentCache`;
-    `before` is called with each step that is about to run, and the run's scratch folder.
+    `before` is called with each step that is about to run, and the run's scratch folder; `after` with each that has.
     Raises UserError if a step found a mistake of the user's or another run is going on here, StepFailed for the rest.
     """
     folder = folder.absolute()
@@ -93,7 +94,7 @@ def run(
         known = json.loads(timings.read_text()) if timings.exists() else {}
         titles = _titles(graph)
         progress = Progress(titles, {**(expected_s or {}), **known.get(profile, {})}, console, lambda: log.last_line)
-        observer = _Recorder(progress, log, latest, before)
+        observer = _Recorder(progress, log, latest, before, after)
         start = time.monotonic()
         try:
             with progress, _surroundings(folder), contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
@@ -117,9 +118,16 @@ def run(
 class _Recorder:
     """Passes a run's events on to the progress, records them, and links each step's outputs at `latest/STEP`."""
 
-    def __init__(self, progress: Progress, log: Log, latest: Path, before: Callable[[str, Path], None]) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        log: Log,
+        latest: Path,
+        before: Callable[[str, Path], None],
+        after: Callable[[StepRun], None],
+    ) -> None:
         self.steps: list[StepRun] = []
-        self._progress, self._log, self._latest, self._before = progress, log, latest, before
+        self._progress, self._log, self._latest, self._before, self._after = progress, log, latest, before, after
 
     def started(self, step: str) -> None:
         self._log.forget()
@@ -132,6 +140,7 @@ class _Recorder:
         if places:
             self._link(step, places[0])
         self._progress.finished(step, seconds, cached, outputs)
+        self._after(self.steps[-1])
 
     def failed(self, step: str, runs: Path) -> tuple[Path, Path]:
         """Link what the failed step of the newest run left, such as a report of mistakes: its place, and the link."""

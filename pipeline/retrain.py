@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import PositiveInt
 from rich.console import Console
 
-from infra import captured, datasets, dvc, lease, reference, registry
+from infra import captured, datasets, dvc, lease, reference, registry, runs
 from infra.storage import Store, open_store
 from inkloop.gate import Decision
 from inkloop.inspection import fit
@@ -51,6 +51,7 @@ def retrain(place: Place, settings: RetrainingSettings, cause: str, why: str, co
     champion; what fails later is kept in the record, then raised.
     """
     store = open_store(place.store)
+    registry.reigning(store)  # before the lease makes a folder of a mistyped store
     with lease.held(store, decisions.LEASE):
         record = _prepared(store, place, settings, cause, why)
         try:
@@ -78,7 +79,7 @@ def _prepared(store: Store, place: Place, settings: RetrainingSettings, cause: s
     table = fit(datasets.to_learn(kept, settings.newest), profiles.load(settings.profile).validation)
     version = datasets.publish(store, table)
     return Retraining(
-        id=retrainings.new_id(now),
+        id=runs.new_id(now),
         cause=cause,
         why=why,
         started=now,

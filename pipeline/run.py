@@ -1,5 +1,7 @@
 """A run of the whole graph on this machine: what it is called with, the Ray beside it, what it came to."""
 
+import contextlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def run(
     warm_start: str = "",
     cause: str = "asked for",
 ) -> tuple[local.Run, summary.Summary]:
-    """Run the graph; write `latest/summary.json`, and a record of the run into the store.
+    """Run the graph; write `latest/summary.json`, and a record of the run into the store, also if a step fails.
 
     artifacts: where outputs, cache and log go; data: sets known by name; cause: of the run, for its record;
     production and warm_start: see `graph.arguments_here`. Raises UserError for a mistake that the user can mend,
@@ -50,7 +52,11 @@ def run(
     head, steps = RayHead(), list(graph.TITLES)
     up_to_ray = steps[: steps.index(graph.ON_RAY[-1]) + 1]
 
+    begun: list[str] = []
+    done: list[local.StepRun] = []
+
     def before(step: str, scratch: Path) -> None:
+        begun.append(step)
         if step in up_to_ray:
             head.start(scratch / "ray")
         if step in graph.ON_RAY:
@@ -58,7 +64,13 @@ def run(
 
     timed_as = name if source == mnist.NAME else f"{name}, {arguments['source']}"
     started = datetime.now(UTC)
-    finished = local.run(pipeline, arguments, artifacts, console, timed_as, expected_s, stands, before)
+    try:
+        finished = local.run(pipeline, arguments, artifacts, console, timed_as, expected_s, stands, before, done.append)
+    except BaseException as error:
+        if begun:
+            with contextlib.suppress(UserError):  # the store may be what failed
+                runs.keep(open_store(store), _failed(error, begun[-1], done, started, name, cause))
+        raise
     came_to = summary.summarize(finished, name)
     summary.write(came_to, artifacts / "latest" / "summary.json")
     runs.keep(open_store(store), _record(finished, came_to, started, cause))
@@ -73,9 +85,33 @@ def _record(finished: local.Run, came_to: summary.Summary, started: datetime, ca
         wall_s=came_to.wall_s,
         profile=came_to.profile,
         cause=cause,
-        steps=tuple(runs.Step(title=graph.TITLES[step.name], **step.model_dump()) for step in came_to.steps),
+        steps=_steps(finished.steps),
         models={name: runs.Model(**model.model_dump()) for name, model in came_to.models.items()},
         challenger=decision.challenger,
         promoted=decision.promoted,
         verdict=decision.reason,
+    )
+
+
+def _failed(
+    error: BaseException, step: str, done: Sequence[local.StepRun], started: datetime, profile: str, cause: str
+) -> runs.Run:
+    was_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+    ending = " ".join(str(error).splitlines()[-2:])  # of a step's log: the error, and where the whole log is
+    return runs.Run(
+        id=runs.new_id(started),
+        started=started,
+        wall_s=(datetime.now(UTC) - started).total_seconds(),
+        profile=profile,
+        cause=cause,
+        steps=_steps(done),
+        failed=graph.TITLES[step],
+        verdict="it was stopped" if was_stopped else ending,
+    )
+
+
+def _steps(ran: Sequence[local.StepRun]) -> tuple[runs.Step, ...]:
+    return tuple(
+        runs.Step(name=step.name, title=graph.TITLES[step.name], seconds=round(step.seconds, 2), cached=step.cached)
+        for step in ran
     )

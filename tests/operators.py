@@ -102,5 +102,5 @@ def watched(store: Store, text: str = "slant") -> State:
     state = State(champion=champion.digest, drifts=(drift,), points=(point,))
     store.put(STATE, state.model_dump_json().encode())
     started = {"started": now, "champion": champion.digest, "production": "p", "data_version": None, "digits": 4_321}
-    retrainings.keep(store, Retraining(id=retrainings.new_id(now), cause="regret", why=text, verdict=text, **started))
+    retrainings.keep(store, Retraining(id=runs.new_id(now), cause="regret", why=text, verdict=text, **started))
     return state

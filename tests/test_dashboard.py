@@ -42,6 +42,16 @@ def test_an_empty_store_has_a_page_that_says_so(tmp_path):
     assert "Promote" not in page.text
 
 
+def test_a_run_that_failed_tells_in_which_step_and_of_what(home):
+    failed = {"failed": "Train teacher", "verdict": "The disk is full.", "models": {}, "steps": run_of("").steps[:2]}
+    runs.keep(home, run_of("", promoted=False).model_copy(update=failed))
+    with showing(home) as client:
+        text = client.get("/").text
+    assert '<strong class="bad">failed</strong>' in text
+    assert "Train teacher: The disk is full." in text
+    assert "latency p50" not in text
+
+
 def test_it_tells_what_the_store_knows_wherever_that_is(store, model_directory, other_model_directory):
     crown(store, before := registry.publish(store, other_model_directory))
     crown(store, registry.publish(store, model_directory))

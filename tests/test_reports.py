@@ -591,12 +591,22 @@ def test_make_monitor_shows_the_reports_on_this_machine_alone(store, folder, mod
     assert process.returncode == 0
 
 
+def test_a_store_without_answers_has_no_reports_and_says_so(store, folder, model):
+    command = [sys.executable, "-m", "pipeline", "monitor", "--update-only", "--store", str(store)]
+    ran = subprocess.run([*command, "--folder", str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert f"Nothing was captured in {store} yet" in ran.stdout
+
+
+def refused() -> None:
+    pytest.fail("reports were made though they cannot be shown")
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
 def test_a_host_that_others_reach_is_refused_unless_one_says_why(host, folder):
     with pytest.raises(UserError, match=r"the Evidently UI has no login.*--open-because"):
-        ui.serve(folder, host, free_port())
+        ui.serve(folder, refused, host, free_port())
     with pytest.raises(UserError, match=r"the Evidently UI has no login"):
-        ui.serve(folder, host, free_port(), open_because="  ")
+        ui.serve(folder, refused, host, free_port(), open_because="  ")
 
 
 def test_a_port_that_is_taken_is_a_sentence(folder):
@@ -604,4 +614,4 @@ def test_a_port_that_is_taken_is_a_sentence(folder):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(UserError, match=r"127\.0\.0\.1:\d+: cannot be had .*give another port"):
-            ui.serve(folder, port=taken.getsockname()[1])
+            ui.serve(folder, refused, port=taken.getsockname()[1])

@@ -10,7 +10,7 @@ from production import Production
 from rich.console import Console
 from served import crown, wait_until
 
-from infra import datasets, lease, registry
+from infra import datasets, lease, registry, runs
 from infra.storage import open_store
 from inkloop.digits import Digits
 from inkloop.errors import UserError
@@ -61,6 +61,9 @@ def test_what_goes_wrong_is_kept(production, first, usual, tmp_path):
     assert (kept.outcome, kept.digits, kept.champion) == ("failed", 400, first.digest)
     assert kept.verdict.startswith("The step ingest failed")
     assert datasets.read(production.store, kept.production).num_rows == 400
+    (run,) = runs.history(production.store, 9)
+    assert (run.failed, run.promoted, run.steps) == ("Ingest digits", False, ())
+    assert "The whole log: " in run.verdict
 
 
 def test_one_that_is_stopped_says_so_and_lets_the_next_begin(production, first, usual, tmp_path):

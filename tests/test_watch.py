@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from served import crown
 
-from infra import challenger, lease, registry
+from infra import challenger, lease, registry, runs
 from infra.storage import Conflict
 from inkloop.errors import UserError
 from monitoring import decisions, requests, retrainings
@@ -168,17 +168,7 @@ def test_few_labels_are_no_trial(production, second, usual):
 
 
 def test_a_retraining_whose_process_died_is_said_to_have_failed_and_one_that_runs_is_not(production, first):
-    then = datetime.now(UTC) - timedelta(hours=1)
-    begun = Retraining(
-        id=retrainings.new_id(then),
-        cause="regret",
-        why="too many errors",
-        started=then,
-        champion=first.digest,
-        production="none",
-        data_version=None,
-        digits=200,
-    )
+    begun = begun_at(datetime.now(UTC) - timedelta(hours=1), first)
     retrainings.keep(production.store, begun)
 
     with lease.held(production.store, decisions.LEASE):
@@ -190,6 +180,18 @@ def test_a_retraining_whose_process_died_is_said_to_have_failed_and_one_that_run
         ("failed", "its process died")
     ]
     assert production.told == [f"Retraining {begun.id}: failed"]
+
+
+@pytest.mark.parametrize(("outcome", "new"), [("failed", 400), ("refused", 0)])
+def test_labels_stay_new_until_a_retraining_has_learned_from_them(production, first, unusual, outcome, new):
+    production.send(first, unusual, labeled=True)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    ended = begun_at(later, first).model_copy(update={"outcome": outcome, "ended": later})
+    retrainings.keep(production.store, ended)
+
+    decision = production.watch.look(later + timedelta(hours=3))[1]
+
+    assert decision.signals.labels.usable == new
 
 
 def test_who_asks_for_a_retraining_gets_one_unless_nothing_is_labeled(production, first, usual):
@@ -231,3 +233,16 @@ def test_a_retraining_that_is_starting_is_one_that_runs(production, first, unusu
 
     assert (decision.verdict, decision.obstacle) == ("wait", "running")
     assert production.told[-1] == "Retraining: wait"
+
+
+def begun_at(then, champion):
+    return Retraining(
+        id=runs.new_id(then),
+        cause="regret",
+        why="too many errors",
+        started=then,
+        champion=champion.digest,
+        production="none",
+        data_version=None,
+        digits=200,
+    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["DO_NOT_TRACK"] = "1"  # Evidently reports home unless this is set before it is imported
@@ -51,8 +52,14 @@ class ReadOnly:
         return await self.app(scope, receive, send)
 
 
-def serve(workspace: Path, host: str = "127.0.0.1", port: int = 8000, open_because: str = "") -> None:
-    """Show the workspace until interrupted.
+def serve(
+    workspace: Path,
+    prepare: Callable[[], None],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    open_because: str = "",
+) -> None:
+    """Show the workspace until interrupted; `prepare` fills it once it is sure that it can be shown.
 
     Raises UserError if the port cannot be had, or if others could reach the host and `open_because` does not say why
     they may, such as "behind a proxy with a login".
@@ -64,6 +71,7 @@ def serve(workspace: Path, host: str = "127.0.0.1", port: int = 8000, open_becau
             'before it and say so: --open-because "behind a proxy with a login".'
         )
     with listening(host, port) as listener:
+        prepare()
         shown = app(workspace, LOCAL_NAMES if local else ["*"])
         print(f"Evidently is on {url(host, port)}. Ctrl+C ends it.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises once more when it has ended
