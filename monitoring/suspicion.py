@@ -23,6 +23,7 @@ from inkloop.settings import Settings, Share
 CLASSES = 10
 NEIGHBORS = 8
 AGAINST, IN_FAVOR = 5, 1  # so many neighbors at least say another label, so many at most the given one
+DOUBTFUL = 0.3  # probability that the champion gives a label below which it is doubtful
 ALIKE = 0.995  # cosine of two pictures of which one is a copy of the other, with noise or turned by a few degrees
 POOL = 4_000  # rows among which neighbors are sought: time grows with the rows, not with their square
 PART = 1_000  # rows compared at a time: 28 MB
@@ -59,7 +60,7 @@ class Suspicion:
 def find(
     table: pa.Table, reference: pa.Table, settings: SuspicionSettings, labels: pa.Table | None = None
 ) -> list[Suspicion]:
-    """What is suspicious among the labeled rows of a table. Takes some 1 s for 5,000 of them, 8 s for 30,000.
+    """What is suspicious among the labeled rows of a table. Takes some 1.3 s for 30,000 of them.
 
     table, reference: of `captured.SCHEMA`, pictures of one size; rows without label are no one's suspicion. labels: of
     `captured.LABEL_SCHEMA`, to suspect those who gave the labels too.
@@ -194,20 +195,21 @@ def _contradicted(given: _Pictures, known: _Pictures, trusted: Mask) -> tuple[Ma
     near = float(np.quantile(_likeness(reference.features, reference.features), 0.75))
     features = np.concatenate([reference.features, given.features[pool]])
     labels = np.concatenate([reference.labels, given.labels[pool]])
-    answers = given.probabilities.argmax(1)
-    against, doubtful = (np.zeros(len(given.labels), bool) for _ in range(2))
-    for start in range(0, len(given.labels), PART):
-        part = slice(start, start + PART)
-        likeness = given.features[part] @ features.T
-        rows = np.arange(start, start + len(likeness))
+    answers, against, doubtful = given.probabilities.argmax(1), *(np.zeros(len(given.labels), bool) for _ in range(2))
+    unlikely = given.probabilities[np.arange(len(given.labels)), given.labels] < DOUBTFUL
+    # The champion agrees with the other labels, so no neighbor could have one left out.
+    accused = np.flatnonzero(trusted & (unlikely | (answers != given.labels)))
+    for start in range(0, len(accused), PART):
+        rows = accused[start : start + PART]
+        likeness = given.features[rows] @ features.T
         likeness[:, len(reference.labels) :][rows[:, None] == pool[None]] = -1  # nobody is a witness in his own cause
         by_known = likeness[:, : len(reference.labels)]
-        said, clear = _verdict(by_known, reference.labels, given.labels[part])
-        against[part] = clear & (said == answers[part]) & (by_known.max(1) >= near)
-        said, clear = _verdict(likeness, labels, given.labels[part])
-        against[part] |= clear & (said == answers[part])
-        doubtful[part] = clear & (given.probabilities[rows, given.labels[part]] < 0.3)
-    return against & trusted, (doubtful | against) & trusted
+        said, clear = _verdict(by_known, reference.labels, given.labels[rows])
+        against[rows] = clear & (said == answers[rows]) & (by_known.max(1) >= near)
+        said, clear = _verdict(likeness, labels, given.labels[rows])
+        against[rows] |= clear & (said == answers[rows])
+        doubtful[rows] = clear & unlikely[rows]
+    return against, doubtful | against
 
 
 def _verdict(likeness: Features, labels: NDArray[np.int64], given: NDArray[np.int64]) -> tuple[NDArray[np.int64], Mask]:
