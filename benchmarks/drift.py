@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import record, windows
+from benchmarks import real_digits, record, windows
 from infra import registry
 from infra.storage import open_store
-from inkloop import corruptions, digits, mnist, sources
+from inkloop import corruptions, digits
 from inkloop.runtime import Recognizer
 from monitoring.drift import conformal
 from monitoring.drift.detector import BASIS_SHARE, Detector, DetectorSettings
@@ -192,7 +192,7 @@ def loaded(store: str) -> tuple[Recognizer, Shown, Shown]:
     with tempfile.TemporaryDirectory() as folder:
         registry.fetch(opened, registry.reigning(opened).digest, Path(folder) / "model")
         model = Recognizer(Path(folder) / "model")
-    table = mnist.read(record.ROOT / "data" / mnist.NAME, sources.IngestSettings().validation_share)
+    table = real_digits.table()
     split = table.column("split")
     held_out, test = (
         answered(model, np.stack(list(digits.images_of(table.filter(pc.equal(split, name))))))

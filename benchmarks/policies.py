@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import record, stream
+from benchmarks import real_digits, record, stream
 from benchmarks.record import ROOT
 from infra import reference
-from inkloop import mnist, sources
 from inkloop.digits import Digits
 from inkloop.evaluation import mcnemar
 from inkloop.model import ModelSettings, Recognizer
@@ -105,7 +104,7 @@ class Replay:
 
 def first_model(seed: int, development: bool) -> Start:
     """A small model of 6,000 digits. development: settings are chosen on other digits than they are judged on."""
-    table, _ = sources.read(mnist.NAME, ROOT / "data", sources.IngestSettings())
+    table = real_digits.table()
     known = in_memory(table, "train")
     order = np.random.default_rng(seed).permutation(len(known))
     learned, unseen = order[:6_000], order[6_000:]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import record, servers
+from benchmarks import real_digits, record, servers
 from benchmarks.load import all_at_once, one_after_another
 from benchmarks.servers import Server
 from infra import registry
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     options = parser.parse_args()
-    images = idx.read(record.ROOT / "data" / "mnist" / "t10k-images-idx3-ubyte")
+    images = idx.read(real_digits.folder() / "t10k-images-idx3-ubyte")
     raw, as_json, as_png = servers.raw("/predict"), servers.as_json("/predict"), servers.as_png("/predict")
     ours = [
         servers.inkloop("Inkloop, JSON", options.store, as_json, capture=True),
