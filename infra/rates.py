@@ -21,3 +21,9 @@ class Rates:
         if len(self._buckets) > self.KEPT:
             self._buckets.popitem(last=False)
         return wait
+
+    def give_back(self, address: str) -> None:
+        """Put back a token that was taken for what turned out to be welcome."""
+        if address in self._buckets:
+            left, then = self._buckets[address]
+            self._buckets[address] = (min(self._burst, left + 1), then)

@@ -134,6 +134,16 @@ def test_a_bucket_refills_as_asked():
     assert passed == pytest.approx(100, abs=1)
 
 
+def test_a_token_that_is_given_back_is_there_again_and_none_is_won():
+    rates = Rates(per_s=10, burst=2)
+    rates.give_back("a")
+    for _ in range(5):
+        assert rates.wait_s("a", 0.0) == 0.0
+        rates.give_back("a")
+    rates.give_back("a")
+    assert [rates.wait_s("a", 0.0) == 0.0 for _ in range(3)] == [True, True, False]
+
+
 @pytest.mark.parametrize(("name", "value"), [("REQUEST_S", "0"), ("REQUESTS", "5"), ("BURST", "many")])
 def test_a_limit_that_makes_no_sense_is_named(name, value):
     with pytest.raises(UserError, match=f"^INKLOOP_LIMIT_{name}[:=]"):
