@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 PROFILE ?= default#   smoke (a minute), default (ten), full (hours), or a file of your own
 SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
+OPERATOR ?=#          of make key: 1 for a key that may press the operators' buttons too
 PERSON ?=#            of make forget: as sent in the header Inkloop-Person
 SETTINGS ?=#          of make watch: a YAML file that says what differs
 PORT ?=#              of make serve (empty: 3000), make dashboard (3001) and make monitor (8000)
@@ -81,8 +82,8 @@ challenge: $(READY) ## try a model in the shadow of the champion, or on a share 
 withdraw: $(READY) ## try no challenger any longer (STORE=...)
 	@$(RUN) -m pipeline withdraw $(if $(STORE),--store "$(STORE)")
 
-key: $(READY) ## make an API key for corrections, and print it (NAME=... STORE=...)
-	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(STORE),--store "$(STORE)")
+key: $(READY) ## make an API key for corrections, or an operator's, and print it (NAME=... OPERATOR=1 STORE=...)
+	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(filter 1,$(OPERATOR)),--operator) $(if $(STORE),--store "$(STORE)")
 
 forget: $(READY) ## remove what one person wrote or labeled from all that was captured (PERSON=... STORE=...)
 	@$(RUN) -m pipeline forget "$(PERSON)" $(if $(STORE),--store "$(STORE)")

@@ -1,4 +1,4 @@
-"""API keys: made here, shown once, kept in the store as hashes alone."""
+"""API keys of two kinds, for corrections and for operators: made here, shown once, kept as hashes alone."""
 
 import hashlib
 import hmac
@@ -21,6 +21,7 @@ class ApiKey(Settings):
     name: str
     since: datetime
     sha256: str
+    operator: bool = False  # may do what the operators' page offers, besides sending corrections
 
 
 _KEYS = TypeAdapter(tuple[ApiKey, ...])
@@ -31,7 +32,7 @@ def keys(store: Store) -> tuple[ApiKey, ...]:
     return _read(store)[0]
 
 
-def add(store: Store, name: str) -> str:
+def add(store: Store, name: str, operator: bool = False) -> str:
     """Make a key for this name and return it: it cannot be had again. Raises UserError if the name has one."""
     known, etag = _read(store)
     if not name.strip():
@@ -40,7 +41,8 @@ def add(store: Store, name: str) -> str:
         remove_it = f"python -m pipeline keys remove {name}"
         raise UserError(f"key {name!r}: there is one of this name. Choose another, or run `{remove_it}` first.")
     key = secrets.token_urlsafe(32)
-    _write(store, (*known, ApiKey(name=name, since=datetime.now(UTC), sha256=hashed(key))), etag)
+    made = ApiKey(name=name, since=datetime.now(UTC), sha256=hashed(key), operator=operator)
+    _write(store, (*known, made), etag)
     return key
 
 
@@ -52,10 +54,10 @@ def remove(store: Store, name: str) -> None:
     _write(store, tuple(key for key in known if key.name != name), etag)
 
 
-def owner(known: Iterable[ApiKey], key: str) -> str | None:
-    """The name that this key was given to, None if it holds no longer or never did."""
+def find(known: Iterable[ApiKey], key: str) -> ApiKey | None:
+    """What is kept of this key, None if it holds no longer or never did."""
     sent = hashed(key.strip())
-    return next((each.name for each in known if hmac.compare_digest(each.sha256, sent)), None)
+    return next((each for each in known if hmac.compare_digest(each.sha256, sent)), None)
 
 
 def hashed(key: str) -> str:

@@ -25,7 +25,7 @@ Store = Annotated[str, typer.Option(help="Where models are kept: a folder, or s3
 Name = Annotated[str, typer.Argument(help="Whose key it is.")]
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
-keys = typer.Typer(help="API keys: who may send corrections to a server.", no_args_is_help=True)
+keys = typer.Typer(help="API keys: who may send corrections, and who may press buttons.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 
 
@@ -196,12 +196,16 @@ def withdraw(store: Store = str(DEFAULT_STORE)) -> None:
 
 
 @keys.command("add")
-def add_key(name: Name, store: Store = str(DEFAULT_STORE)) -> None:
+def add_key(
+    name: Name,
+    operator: Annotated[bool, typer.Option("--operator", help="It may press the operators' buttons too.")] = False,
+    store: Store = str(DEFAULT_STORE),
+) -> None:
     """Make an API key and print it: it is kept as a hash alone, so this is the only time that it can be read."""
     from infra import api_keys
     from infra.storage import open_store
 
-    print(api_keys.add(open_store(store), name))
+    print(api_keys.add(open_store(store), name, operator))
 
 
 @keys.command("remove")
@@ -216,12 +220,12 @@ def remove_key(name: Name, store: Store = str(DEFAULT_STORE)) -> None:
 
 @keys.command("list")
 def list_keys(store: Store = str(DEFAULT_STORE)) -> None:
-    """Who has a key, since when."""
+    """Who has a key, since when, and what for."""
     from infra import api_keys
     from infra.storage import open_store
 
     for key in api_keys.keys(open_store(store)):
-        print(f"{key.name}  {key.since:%Y-%m-%d}")
+        print(f"{key.name}  {key.since:%Y-%m-%d}  {'operator' if key.operator else 'corrections'}")
 
 
 @app.command()
@@ -296,7 +300,7 @@ def monitor(
 
 @app.command()
 def dashboard(store: Store = str(DEFAULT_STORE), host: str = "127.0.0.1", port: int = 3001) -> None:
-    """Show operators what the loop does, until interrupted; on other hosts than this machine's, by API key alone."""
+    """Show operators what the loop does, until interrupted; beyond this machine, to operators' keys alone."""
     from monitoring.operator.serve import serve
 
     serve(store, host, port)

@@ -1,4 +1,4 @@
-"""Who may change something: the owner of an API key; where none was made, whoever asks from this machine."""
+"""Who may change something: the owner of an API key of any kind; where none was made, who asks from this machine."""
 
 import logging
 import re
@@ -36,8 +36,8 @@ class Keys:
         known = await self._fresh()
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            if (name := api_keys.owner(known, key)) is not None:
-                return name
+            if (found := api_keys.find(known, key)) is not None:
+                return found.name
             raise _unknown("This API key is not known here; ask the owner of this server for one.")
         if not known and _is_local(request):
             return "local"

@@ -27,7 +27,7 @@ STEPS = ("Ingest digits", "Validate data", "Train teacher", "Judge challenger")
 
 @pytest.fixture
 def home(tmp_path, model_directory, other_model_directory) -> FolderStore:
-    """A store whose champion came after another, with a key of ada's."""
+    """A store whose champion came after another."""
     store = FolderStore(tmp_path / "store")
     crown(store, registry.publish(store, other_model_directory))
     crown(store, registry.publish(store, model_directory))
@@ -36,8 +36,14 @@ def home(tmp_path, model_directory, other_model_directory) -> FolderStore:
 
 @pytest.fixture
 def key(home) -> str:
-    """Ada's key."""
-    return api_keys.add(home, "ada")
+    """Ada's key, an operator's."""
+    return api_keys.add(home, "ada", operator=True)
+
+
+@pytest.fixture
+def corrections_key(home) -> str:
+    """Bob's key, for corrections alone."""
+    return api_keys.add(home, "bob")
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from monitoring.operator.app import LARGEST_FORM
 from monitoring.operator.overview import look
 from monitoring.operator.serve import serve
 
+PROGRAM = {"accept": "*/*"}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 
@@ -100,7 +101,7 @@ def test_who_watches_and_who_retrains_is_told_while_they_do(home, operators):
 
 
 def test_nothing_that_comes_from_outside_is_markup(home, operators):
-    named = api_keys.add(home, HOSTILE)
+    named, other = api_keys.add(home, HOSTILE, operator=True), api_keys.add(home, f"{HOSTILE}2")
     runs.keep(home, run_of(digests(home)[1], HOSTILE).model_copy(update={"profile": HOSTILE, "cause": HOSTILE}))
     watched(home, HOSTILE)
     now = datetime.now(UTC)
@@ -111,7 +112,9 @@ def test_nothing_that_comes_from_outside_is_markup(home, operators):
     operators.post("/rollback", data={"why": HOSTILE, "key": named, "expected": digests(home)[1]})
     refused = operators.post("/promote", data={"why": HOSTILE, "version": HOSTILE, "key": named})
     assert refused.status_code == 422
-    for text in (operators.get("/").text, refused.text):
+    for_corrections = operators.post("/retrain", data={"why": HOSTILE, "key": other})
+    assert for_corrections.status_code == 403
+    for text in (operators.get("/").text, refused.text, for_corrections.text):
         assert text.count("&lt;script&gt;alert(1)") >= 10
         assert "<script>" not in text
         assert "<img" not in text
@@ -232,16 +235,18 @@ def test_a_model_that_nobody_trusted_signed_is_not_promoted(home, operators, key
 
 
 @pytest.mark.parametrize("action", ["retrain", "promote", "rollback"])
-@pytest.mark.parametrize("sent", ["none", "wrong", "removed", "address", "cookie", "basic"])
+@pytest.mark.parametrize("sent", ["none", "empty", "wrong", "removed", "address", "cookie", "basic"])
 def test_without_a_key_in_the_form_nothing_is_done(home, operators, key, action, sent):
     before, now = digests(home)
     form = {"why": "w", "version": before, "expected": now}
+    if sent == "empty":
+        form["key"] = " "
     asked: dict[str, dict[str, str]] = {"params": {}, "headers": {}}
     if sent == "wrong":
         form["key"] = key[:-1]
     if sent == "removed":
-        form["key"] = api_keys.add(home, "bob")
-        api_keys.remove(home, "bob")
+        form["key"] = api_keys.add(home, "eve", operator=True)
+        api_keys.remove(home, "eve")
     if sent == "address":
         asked["params"] = {"key": key}
     if sent == "cookie":
@@ -252,30 +257,84 @@ def test_without_a_key_in_the_form_nothing_is_done(home, operators, key, action,
     answer = operators.post(f"/{action}", data=form, **asked)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")  # which no browser asks a password for
-    assert "This API key is not known here" in answer.text
+    said = "This API key is not known here" if sent in ("wrong", "removed") else "The API key is missing"
+    assert said in answer.text
+    assert "`make key NAME=... OPERATOR=1` makes an operator&#39;s." in answer.text
     assert what_stands(home) == stood
 
 
+@pytest.mark.parametrize("action", ["retrain", "promote", "rollback"])
+def test_a_key_for_corrections_presses_no_button_and_is_told_what_does(home, operators, corrections_key, action):
+    before, now = digests(home)
+    stood = what_stands(home)
+    form = {"why": "w", "version": before, "expected": now, "key": corrections_key}
+    answer = operators.post(f"/{action}", data=form)
+    assert answer.status_code == 403
+    assert "The API key of bob is for corrections alone" in answer.text
+    assert "make key NAME=... OPERATOR=1" in answer.text
+    assert corrections_key not in answer.text
+    assert what_stands(home) == stood
+
+
+def test_where_no_operators_key_was_made_the_refusal_says_so(home, operators, corrections_key):
+    for sent in ("", "a guess"):
+        refused = operators.post("/retrain", data={"why": "w", "key": sent}, headers=PROGRAM)
+        assert refused.status_code == 401
+        assert refused.text.startswith("No operator's API key was made for this store yet; `make key NAME=")
+    api_keys.add(home, "ada", operator=True)
+    for sent, said in (("", "The API key is missing"), ("a guess", "This API key is not known here")):
+        refused = operators.post("/retrain", data={"why": "w", "key": sent}, headers=PROGRAM)
+        assert refused.text.startswith(said)
+
+
 def test_a_program_sends_the_key_as_a_bearer_and_is_answered_in_one_sentence(home, operators, key):
-    plain = {"accept": "*/*"}
-    answer = operators.post("/retrain", data={"why": "w"}, headers={**plain, "authorization": f"Bearer {key}x"})
+    answer = operators.post("/retrain", data={"why": "w"}, headers={**PROGRAM, "authorization": f"Bearer {key}x"})
     assert (answer.status_code, answer.text.count("\n")) == (401, 1)
     assert answer.text.startswith("This API key is not known here")
-    answer = operators.post("/retrain", data={"why": "w"}, headers={**plain, "authorization": f"bearer {key}"})
+    answer = operators.post("/retrain", data={"why": "w"}, headers={**PROGRAM, "authorization": f"bearer {key}"})
     assert answer.status_code == 303
     assert len(requests.pending(home)) == 1
 
 
-def test_who_tries_many_keys_is_slowed_down_whichever_is_right(home, operators, key):
-    tried = [operators.post("/retrain", data={"why": "w", "key": f"guess {number}"}) for number in range(BURST + 10)]
-    statuses = [answer.status_code for answer in tried]
+def guess(client: httpx.Client, count: int) -> list[int]:
+    """The statuses of so many wrong keys."""
+    guesses = [{"why": "w", "key": f"guess {number}"} for number in range(count)]
+    return [client.post("/retrain", data=form, headers=PROGRAM).status_code for form in guesses]
+
+
+def test_who_tries_many_wrong_keys_is_slowed_down(home, operators, corrections_key):
+    statuses = guess(operators, BURST + 10)
     assert statuses[:BURST] == [401] * BURST
     assert statuses.count(429) >= 5
-    slowed = operators.post("/retrain", data={"why": "w", "key": key})
+    slowed = operators.post("/retrain", data={"why": "w", "key": corrections_key})
     assert slowed.status_code == 429
+    assert "Too many wrong keys came from this address" in slowed.text
     assert int(slowed.headers["retry-after"]) >= 1
     assert requests.pending(home) == []
-    wait_until(lambda: operators.post("/retrain", data={"why": "w", "key": key}).status_code == 303, 5)
+
+
+def test_an_operator_is_let_in_beside_one_who_guesses_from_the_same_address(home, operators, key):
+    def ask() -> int:
+        return operators.post("/retrain", data={"why": "w", "key": key}, headers=PROGRAM).status_code
+
+    assert [ask() for _ in range(2 * BURST)] == [303] * 2 * BURST
+    assert guess(operators, BURST) == [401] * BURST, "right keys cost nothing"
+    assert 429 in guess(operators, BURST)
+    assert [ask() for _ in range(BURST)] == [303] * BURST
+    api_keys.remove(home, "ada")
+    assert ask() == 401
+    assert len(requests.pending(home)) == 3 * BURST
+
+
+def test_a_key_made_while_someone_guesses_from_its_address_is_soon_let_in(home, operators):
+    assert 429 in guess(operators, 2 * BURST)
+    late = {"why": "w", "key": api_keys.add(home, "ada", operator=True)}
+
+    def let_in() -> bool:
+        guess(operators, 5)
+        return operators.post("/retrain", data=late, headers=PROGRAM).status_code == 303
+
+    wait_until(let_in, 10)
 
 
 @pytest.mark.parametrize(
@@ -314,14 +373,20 @@ def test_only_a_short_form_is_read(home, operators, key):
     assert requests.pending(home) == []
 
 
-def test_beyond_this_machine_everything_needs_a_key_and_a_login_alone_does_nothing(home, key):
+def test_beyond_this_machine_everything_needs_an_operators_key_and_a_login_alone_does_nothing(
+    home, key, corrections_key
+):
     with showing(home, local=False) as client:
         for path in ("/", "/style.css", "/refresh.js"):
             refused = client.get(path)
             assert (refused.status_code, refused.headers["www-authenticate"][:5]) == (401, "Basic")
             assert client.get(path, headers=basic(key[:-1])).status_code == 401
+            other = client.get(path, headers=basic(corrections_key))
+            assert (other.status_code, other.headers["www-authenticate"][:5]) == (401, "Basic")  # it asks again
+            assert "for corrections alone" in other.text
             assert client.get(path, headers=basic(key)).status_code == 200
         assert client.get("/", headers={"authorization": b"Basic \xff"}).status_code == 401
+        assert [client.get("/").status_code for _ in range(2 * BURST)] == [401] * 2 * BURST  # or no browser asks
         assert client.get("/", headers={"authorization": f"Bearer {key}"}).status_code == 200
         assert client.post("/retrain", data={"why": "w", "key": key}).status_code == 401
         assert client.post("/retrain", data={"why": "w"}, headers=basic(key)).status_code == 401

@@ -1,5 +1,8 @@
 """API keys: made once, kept as hashes, asked for where something may be changed."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,31 @@ def request_from(host: str, authorization: str | None = None, asks_for: str = "1
     return Request({"type": "http", "client": (host, 1), "headers": headers})
 
 
+def asked(store: FolderStore, *words: str) -> str:
+    """What `python -m pipeline keys` says to these words."""
+    command = [sys.executable, "-m", "pipeline", "keys", *words, "--store", str(store.root)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_key_is_for_corrections_unless_it_is_made_an_operators(store: FolderStore):
+    bobs, adas = asked(store, "add", "bob").strip(), asked(store, "add", "ada", "--operator").strip()
+    known = api_keys.keys(store)
+    assert [(each.name, each.operator) for each in known] == [("bob", False), ("ada", True)]
+    assert [api_keys.find(known, key) for key in (bobs, f" {adas} ", "guess")] == [known[0], known[1], None]
+    today = f"{known[0].since:%Y-%m-%d}"
+    assert asked(store, "list").splitlines() == [f"bob  {today}  corrections", f"ada  {today}  operator"]
+
+
+def test_a_key_made_before_there_were_two_kinds_is_for_corrections(store: FolderStore):
+    key = api_keys.add(store, "ada")
+    kept = json.loads(store.get(api_keys.PLACE))
+    before = [{name: value for name, value in each.items() if name != "operator"} for each in kept]
+    store.put(api_keys.PLACE, json.dumps(before).encode())
+    found = api_keys.find(api_keys.keys(store), key)
+    assert found is not None
+    assert (found.name, found.operator) == ("ada", False)
+
+
 def test_a_key_is_kept_as_a_hash_alone(store: FolderStore, tmp_path: Path):
     key = api_keys.add(store, "ada")
     assert len(key) >= 40
@@ -59,9 +87,10 @@ def test_who_is_unknown_cannot_be_removed(store: FolderStore):
         api_keys.remove(store, "bob")
 
 
+@pytest.mark.parametrize("operator", [True, False])
 @pytest.mark.parametrize("written", ["Bearer {}", "bearer {}", "Bearer  {} "])
-async def test_the_owner_of_a_key_is_known_by_it_from_anywhere(store: FolderStore, written: str):
-    key = api_keys.add(store, "ada")
+async def test_the_owner_of_a_key_is_known_by_it_from_anywhere(store: FolderStore, written: str, operator: bool):
+    key = api_keys.add(store, "ada", operator)
     api_keys.add(store, "bob")
     assert await Keys(str(store.root)).owner(request_from("203.0.113.7", written.format(key))) == "ada"
 

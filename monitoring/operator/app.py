@@ -58,7 +58,7 @@ def create_app(store: Store, local: bool) -> Starlette:
         refuse_other_sites(request)
         form, name = await _fields(request), request.url.path.strip("/")
         try:
-            by = await access.owner(request, bearer(request) or form.get("key", ""))
+            by = await access.operator(request, bearer(request) or form.get("key", "").strip())
             await run_sync(ACTIONS[name], store, by, form)
         except Refused as refused:
             return await _answer(request, store, refused.status, refused.sentence, refused.headers, name, form)

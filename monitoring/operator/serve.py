@@ -8,13 +8,13 @@ from monitoring.operator.app import create_app
 
 
 def serve(store_url: str, host: str = "127.0.0.1", port: int = 3001) -> None:
-    """Show the store's page. On any other host than this machine's own, everything needs an API key.
+    """Show the store's page. On any other host than this machine's own, everything needs an operator's key.
 
     Raises UserError if the port cannot be had or there is no such store.
     """
     store, local = open_store(store_url, IMPATIENT), is_loopback(host)
     with listening(host, port) as listener:
-        needed = "" if local else ", with an API key as password"
+        needed = "" if local else ", with an operator's API key as password"
         print(f"The operators' page is on {url(host, port)}{needed}. Ctrl+C ends it.", flush=True)
         # Without proxy headers: a client must not choose the address that its attempts are counted under.
         settings = uvicorn.Config(
