@@ -18,7 +18,17 @@ from inkloop.readings import Reading
 from inkloop.training import TrainingSettings, fit
 from serving.capture import FOLDER_VARIABLE
 
-pytest_plugins = ["s3", "ray_cluster", "server", "served", "recorded", "production", "operators", "kubeflow"]
+pytest_plugins = [
+    "s3",
+    "ray_cluster",
+    "server",
+    "served",
+    "recorded",
+    "production",
+    "operators",
+    "chromium",
+    "kubeflow",
+]
 
 torch.set_num_threads(1)  # as everywhere: with two, sums are rounded in another order, and weights differ
 

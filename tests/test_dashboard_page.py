@@ -1,34 +1,20 @@
 """The operators' page in a real browser: read on a desk and on a telephone, with forms that only it can send."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
+from chromium import WAIT_MS, complaint
 from operators import STEPS, digests, run_of, watched
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from infra import registry, runs
 from monitoring import requests
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-WAIT_MS = 20_000  # a busy machine's patience, not the page's
 TELEPHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "device_scale_factor": 2}
 EVIL = "http://evil.example/"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium; only in this file, since another's event loop cannot run beside Playwright's."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install Debian's package chromium, or Chrome")
-    expect.set_options(timeout=WAIT_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -53,12 +39,6 @@ def visit(browser, home, operators) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-def complaint(message: ConsoleMessage) -> list[str]:
-    """An error on the console, violations of the page's policy among them; not that the server refused something."""
-    ours = message.type in ("error", "warning") and not message.text.startswith("Failed to load resource")
-    return [message.text] if ours else []
 
 
 def stray(request: Request, origin: str) -> list[str]:

@@ -4,7 +4,6 @@ import base64
 import itertools
 import json
 import math
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ from uuid import uuid4
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route, expect, sync_playwright
+from chromium import WAIT_MS, complaint
+from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 from server import encoded, free_port, launch, wait_until_ready
 
 from infra import api_keys
@@ -23,8 +23,6 @@ from serving import pages
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-WAIT_MS = 20_000  # a busy machine's patience, not the page's
 TELEPHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 3}
 FILES = [file.name for file in Path(pages.__file__).with_name("page").iterdir()]
 
@@ -35,18 +33,6 @@ ONE = [[(0.5, 0.15), (0.5, 0.85)]]
 SEVEN = [[(0.25, 0.2), (0.72, 0.2), (0.45, 0.85)]]
 ZERO = [[(0.5 + 0.24 * math.sin(turn / 8), 0.5 - 0.33 * math.cos(turn / 8)) for turn in range(52)]]
 SHAPES = {0: ZERO, 1: ONE, 7: SEVEN}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium; only in this file, since another's event loop cannot run beside Playwright's."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install Debian's package chromium, or Chrome")
-    expect.set_options(timeout=WAIT_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -79,12 +65,6 @@ def visit(browser, server) -> Iterator[Callable[..., Page]]:
 def page(visit) -> Page:
     """The page on a desk."""
     return visit()
-
-
-def complaint(message: ConsoleMessage) -> list[str]:
-    """An error on the console; that a server refused or is gone, Chromium reports there by itself."""
-    ours = message.type in ("error", "warning") and not message.text.startswith("Failed to load resource")
-    return [message.text] if ours else []
 
 
 def stray(request: Request, origin: str) -> list[str]:
