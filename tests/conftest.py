@@ -25,6 +25,7 @@ pytest_plugins = [
     "served",
     "recorded",
     "production",
+    "labeled",
     "operators",
     "chromium",
     "kubeflow",

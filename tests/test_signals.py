@@ -5,12 +5,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_suspicion import answered, flipped, spread
+from labeled import answered, flipped, spread
 
-from benchmarks.stream import other_population
-from infra import captured, reference
+from infra import captured
 from inkloop import digits
-from inkloop.runtime import Recognizer
 from monitoring.signals import gather
 from monitoring.state import Drift, WatchSettings
 from monitoring.triggers import Decision, Past, TriggerSettings, decide
@@ -18,22 +16,6 @@ from monitoring.triggers import Decision, Past, TriggerSettings, decide
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 SEEN = NOW - timedelta(hours=2)
 LAST_RUN = NOW - timedelta(hours=9)
-
-
-@pytest.fixture(scope="module")
-def champion(model_directory) -> Recognizer:
-    return Recognizer(model_directory)
-
-
-@pytest.fixture(scope="module")
-def known(champion, mnist) -> pa.Table:
-    held_out = mnist["validation"].take(slice(0, 3000))
-    return reference.reference_of(champion, digits.to_table(held_out.images, held_out.labels, "mnist", "validation"))
-
-
-@pytest.fixture(scope="module")
-def strangers() -> digits.Digits:
-    return other_population()
 
 
 def seen(table: pa.Table) -> pa.Table:
