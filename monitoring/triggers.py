@@ -36,7 +36,7 @@ class TriggerSettings(Settings):
     drift_starts: bool = False
     min_drift_alarms: PositiveInt = 2  # one may be the false one that the detector was set to
 
-    cooldown_hours: Hours = 1.0  # doubled, as the price is, for each run in a row that brought no better model
+    cooldown_hours: Hours = 0.25  # doubled, as the price is, for each run in a row that brought no better model
     min_labels: PositiveInt = 200  # to learn from
     min_misread: PositiveInt = 50  # avoidable errors among them: a run that starts on fewer is mostly in vain
     min_classes: Annotated[int, Field(ge=1, le=10)] = 8

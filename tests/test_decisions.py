@@ -60,11 +60,11 @@ def test_a_run_in_vain_makes_the_next_one_wait_twice_as_long(store):
         }
     )
     assert look(store, NOW, fallen)
-    past = decisions.past(store, champion(), 10, NOW + 61 * MINUTE)
+    past = decisions.past(store, champion(), 10, NOW + 16 * MINUTE)
     assert (past.counted_from, past.in_vain) == (NOW, 1)
-    look(store, NOW + 61 * MINUTE, fallen)
+    look(store, NOW + 16 * MINUTE, fallen)
     assert verdicts(store) == ["start", "wait"]
-    look(store, NOW + 121 * MINUTE, fallen)
+    look(store, NOW + 31 * MINUTE, fallen)
     assert verdicts(store) == ["start", "wait", "start"]
 
 
@@ -100,9 +100,9 @@ def test_a_clock_set_back_neither_reorders_nor_blocks(store):
 def test_a_champion_from_the_future_blocks_for_one_cooldown_at_most(store):
     of = champion(since=NOW + timedelta(days=400))
     look(store, NOW, BAD, of)
-    look(store, NOW + 30 * MINUTE, BAD, of)
+    look(store, NOW + 14 * MINUTE, BAD, of)
     assert verdicts(store) == ["wait"]
-    look(store, NOW + 60 * MINUTE, BAD, of)
+    look(store, NOW + 15 * MINUTE, BAD, of)
     assert verdicts(store) == ["wait", "start"]
 
 

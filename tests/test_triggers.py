@@ -124,9 +124,8 @@ def test_each_trigger_starts_a_run_and_says_why(cause, found, settings, reason):
             "cooldown",
             "wait",
             changed(BAD, avoidable_errors=0),
-            Past(counted_from=NOW - timedelta(minutes=70), in_vain=1),
-            "the last run was 70 minutes ago (1 in a row brought nothing better), "
-            "the next may start after 120 minutes.",
+            Past(counted_from=NOW - timedelta(minutes=20), in_vain=1),
+            "the last run was 20 minutes ago (1 in a row brought nothing better), the next may start after 30 minutes.",
         ),
         (
             "too little",
@@ -226,7 +225,7 @@ def test_a_trigger_that_must_wait_does_not_hold_up_another():
 
 
 def test_runs_in_vain_make_all_but_regret_wait_longer():
-    vain = Past(counted_from=NOW - timedelta(minutes=70), in_vain=1)
+    vain = Past(counted_from=NOW - timedelta(minutes=20), in_vain=1)
     assert decide(BAD, vain, DEFAULT, NOW).cause == "regret"
     assert decide(BAD, vain, DEFAULT, NOW).start
     assert decide(changed(BAD, avoidable_errors=0), vain, DEFAULT, NOW).obstacle == "cooldown"
