@@ -83,7 +83,7 @@ withdraw: $(READY) ## try no challenger any longer (STORE=...)
 	@$(RUN) -m pipeline withdraw $(if $(STORE),--store "$(STORE)")
 
 key: $(READY) ## make an API key for corrections, or an operator's, and print it (NAME=... OPERATOR=1 STORE=...)
-	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(filter 1,$(OPERATOR)),--operator) $(if $(STORE),--store "$(STORE)")
+	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(OPERATOR),$(if $(filter 1,$(OPERATOR)),--operator,$(error OPERATOR=$(OPERATOR): give 1 for an operator's key, or leave it out))) $(if $(STORE),--store "$(STORE)")
 
 forget: $(READY) ## remove what one person wrote or labeled from all that was captured (PERSON=... STORE=...)
 	@$(RUN) -m pipeline forget "$(PERSON)" $(if $(STORE),--store "$(STORE)")

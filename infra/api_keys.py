@@ -38,7 +38,7 @@ def add(store: Store, name: str, operator: bool = False) -> str:
     if not name.strip():
         raise UserError("no name given for the key: say whose it is, as in make key NAME=ada.")
     if any(key.name == name for key in known):
-        remove_it = f"python -m pipeline keys remove {name}"
+        remove_it = f".venv/bin/python -m pipeline keys remove {name}"
         raise UserError(f"key {name!r}: there is one of this name. Choose another, or run `{remove_it}` first.")
     key = secrets.token_urlsafe(32)
     made = ApiKey(name=name, since=datetime.now(UTC), sha256=hashed(key), operator=operator)

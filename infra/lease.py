@@ -163,7 +163,7 @@ def _read(store: Store, key: str) -> tuple[Lease | None, str | None]:
 
 
 def _taken(key: str, lease: Lease) -> Taken:
-    return Taken(f"{key}: {lease.by} holds it since {lease.since:%Y-%m-%d %H:%M} UTC. Wait until it is done.")
+    return Taken(f"{key}: {lease.by} holds it since {lease.since:%Y-%m-%d %H:%M} UTC.")
 
 
 def _utc() -> datetime:

@@ -42,4 +42,4 @@ class Settings(BaseModel):
             if first["type"] == "extra_forbidden":
                 known = ", ".join(f"{prefix}{field.upper()}" for field in cls.model_fields)
                 raise UserError(f"{name}: not a setting. Those known are {known}.") from None
-            raise UserError(f"{name}={first['input']}: {first['msg']}.") from None
+            raise UserError(f"{name}={first['input']}: {first['msg'].removeprefix('Value error, ')}.") from None

@@ -12,8 +12,8 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -39,13 +39,12 @@ Channel = Literal["webhook", "email"]
 
 @dataclass(frozen=True)
 class Event:
-    """Something a person should know: what kind, in a line, in a few sentences, when (UTC), with links by name."""
+    """Something a person should know: what kind, in a line, in a few sentences, when (UTC)."""
 
     kind: str  # such as drift, promotion, rollback
     title: str
     text: str
     when: datetime
-    links: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -120,7 +119,7 @@ def notify(event: Event, settings: NotificationSettings) -> None:
 def _keep(event: Event, channel: Channel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / f"{event.id}.{channel}.json") as unfinished:
-        unfinished.write_text(json.dumps(asdict(event) | {"when": event.when.isoformat(), "links": dict(event.links)}))
+        unfinished.write_text(json.dumps(asdict(event) | {"when": event.when.isoformat()}))
 
 
 def _deliver_waiting(channel: Channel, settings: NotificationSettings) -> None:
@@ -151,7 +150,6 @@ def _post(event: Event, settings: NotificationSettings) -> None:
             "title": event.title,
             "text": event.text,
             "when": event.when.astimezone(UTC).isoformat(),
-            "links": dict(event.links),
         }
     ).encode()
     now_s = int(time.time())
@@ -193,7 +191,7 @@ def _mail(event: Event, settings: NotificationSettings) -> None:
     message["To"] = str(settings.email_to)
     message["Date"] = format_datetime(event.when.astimezone(UTC))
     message["Message-ID"] = f"<{event.id}@inkloop>"
-    message.set_content("\n".join([event.text, "", *(f"{name}: {url}" for name, url in event.links.items())]))
+    message.set_content(event.text)
     for attempt in range(settings.attempts):
         if attempt:
             time.sleep(BACKOFF_S * 2 ** (attempt - 1))

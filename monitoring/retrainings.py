@@ -10,7 +10,6 @@ from inkloop.settings import Settings
 from monitoring.decisions import LEASE
 
 PLACE = "loop/retrainings"
-UNSEEN = timedelta(minutes=5)  # a retraining without the lease for so long is none any more
 
 Outcome = Literal["running", "promoted", "on trial", "refused", "failed"]
 
@@ -46,21 +45,19 @@ def history(store: Store, newest: int = 100) -> list[Retraining]:
 
 
 def settled(store: Store, now: datetime) -> list[Retraining]:
-    """The newest retrainings, oldest first, once those whose process died are said to have failed."""
-    found = history(store)
-    if lease.holder(store, LEASE, now) is not None:
-        return found
+    """The newest retrainings, oldest first, once those whose process died are said to have failed.
+
+    Who holds the lease is asked first: a retraining that ended in between has said so by the time it is read.
+    """
+    holder = lease.holder(store, LEASE, now)
+    since = holder.since if holder is not None else now - timedelta(seconds=lease.MARGIN_S)
     died = {"outcome": "failed", "verdict": "its process died", "ended": now}
     return [
-        keep(store, each.model_copy(update=died)) if each.outcome == "running" and now - each.started > UNSEEN else each
-        for each in found
+        keep(store, each.model_copy(update=died)) if each.outcome == "running" and each.started < since else each
+        for each in history(store)
     ]
 
 
-def last_learned(tried: Sequence[Retraining], champion: str, now: datetime) -> datetime | None:
-    """When the last retraining of this champion (a digest) took its labels; None if there was none.
-
-    One that failed took none: its labels are new still.
-    """
-    took = (each.started for each in tried if each.champion == champion and each.outcome != "failed")
-    return max((started for started in took if started <= now), default=None)
+def last_learned(tried: Sequence[Retraining]) -> datetime | None:
+    """When the last of these retrainings took its labels; one that failed took none. None: none did."""
+    return max((each.started for each in tried if each.outcome != "failed"), default=None)

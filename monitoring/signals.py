@@ -47,7 +47,7 @@ def gather(
     avoidable = quality.avoidable(unlearned, promised)
     return Signals(
         model_version=version,
-        drift_alarms=len(drifts),
+        drift_alarms=_recent(drifts, window),
         promised=promised.accuracy if promised.answers else None,
         accuracy=live.accuracy if live.answers else None,
         accuracy_high=live.high if live.answers else None,
@@ -65,6 +65,12 @@ def without(table: pa.Table, suspicions: Sequence[Suspicion]) -> pa.Table:
     for each in suspicions:
         kept[each.rows] = False
     return table.filter(pa.array(kept))
+
+
+def _recent(drifts: Sequence[Drift], window: pa.Table) -> int:
+    """How many alarms there were in the window's time: now and then one is false, and they must not add up."""
+    oldest = pc.min(window.column("seen_at")).as_py()
+    return sum(oldest is not None and drift.at >= oldest for drift in drifts)
 
 
 def _since_drift(own: pa.Table, drifts: Sequence[Drift]) -> pa.Table:

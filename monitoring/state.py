@@ -58,6 +58,7 @@ class State(Settings):
 
     champion: str = ""  # digest of the model that the detector is about
     detector: str = ""  # its state, base64
+    detector_settings: DetectorSettings | None = None  # that it was made with
     read: tuple[str, ...] = ()  # keys of captured answers, in the order they were taken in
     drifts: tuple[Drift, ...] = ()  # about this champion
     points: tuple[Point, ...] = ()

@@ -196,11 +196,14 @@ def _obstacle(
             f"{suspicious} of {usable + suspicious} labels are suspicious ({'; '.join(labels.suspicions)})",
         )
     if usable < settings.min_labels:
-        return "too little", f"only {usable} digits are labeled, {settings.min_labels} are needed"
+        return (
+            "too little",
+            f"only {usable} labels are new, {settings.min_labels} are needed",
+        )
     if cause in ("regret", "quality") and signals.seen_errors < settings.min_misread:
         return (
             "too little",
-            f"only {signals.seen_errors:.0f} misread digits are labeled, {settings.min_misread} are needed",
+            f"only {signals.seen_errors:.0f} misread digits were labeled, {settings.min_misread} are needed",
         )
     return _one_sided(labels, settings)
 
@@ -226,7 +229,7 @@ def _verdict_against(obstacle: Obstacle) -> Verdict:
 
 def _quality_in_words(signals: Signals, settings: TriggerSettings) -> str:
     if signals.quality_labels < settings.min_quality_labels:
-        return f"and {signals.quality_labels} labels cannot tell whether the answers got worse: label more"
+        return f"and {signals.quality_labels} labeled answers cannot tell whether the answers got worse: label more"
     return "but the labeled answers are about as right as promised"
 
 

@@ -69,9 +69,10 @@ class Watch:
         answers, state = self._take_in(state, champion)
         state = self._see_drift(state, detector, answers, champion)
         window = self._inflow.window()
-        past = self._past(champion, now)
-        learned = retrainings.last_learned(tried, champion.digest, now)
-        signals = self._signals(window, known, champion, state, learned or min(champion.since, past.counted_from))
+        own = [each for each in tried if each.champion == champion.digest and each.started <= now]
+        past = self._past(champion, own, now)
+        learned = retrainings.last_learned(own) or min(champion.since, past.counted_from)
+        signals = self._signals(window, known, champion, state, learned)
         decision = triggers.decide(signals, past, self._settings.triggers, now)
         self._act(decision)
         self._grant(requests.pending(self._store), window, past.running is not None or decision.start)
@@ -79,7 +80,8 @@ class Watch:
         if answers.num_rows or not state.points:
             point = _point(now, champion, answers.num_rows, detector, signals)
             state = state.model_copy(update={"points": (*state.points, point)[-KEPT_POINTS:]})
-        state = state.model_copy(update={"decision": decision})
+        changed = {"decision": decision, "detector_settings": self._settings.detector}
+        state = state.model_copy(update=changed)
         self._store.put(STATE, state.model_dump_json().encode(), if_match=etag, if_none_match=etag is None)
         return state, decision, tried
 
@@ -90,8 +92,12 @@ class Watch:
             return State(), None
         return State.model_validate_json(content), etag
 
-    def _past(self, champion: Champion, now: datetime) -> Past:
+    def _past(self, champion: Champion, own: Sequence[Retraining], now: datetime) -> Past:
+        """What went before, as decided here and, of what people started, as it was done: own, of this champion."""
         past = decisions.past(self._store, champion, self._settings.training_minutes, now)
+        counted_from = max([past.counted_from, *(each.started for each in own)])
+        in_vain = max(past.in_vain, sum(each.outcome in ("refused", "failed") for each in own))
+        past = past.model_copy(update={"counted_from": counted_from, "in_vain": in_vain})
         if past.running is None and time.monotonic() - self._started_s < STARTING_S:
             return past.model_copy(update={"running": "it is starting", "in_vain": max(0, past.in_vain - 1)})
         return past
@@ -112,7 +118,7 @@ class Watch:
         return self._reference[1]
 
     def _detector(self, state: State, known: pa.Table) -> Detector:
-        if state.detector:
+        if state.detector and state.detector_settings == self._settings.detector:
             try:
                 return Detector.from_bytes(base64.b64decode(state.detector))
             except UserError as error:  # of another release, or damaged
@@ -183,7 +189,8 @@ class Watch:
         if decision.start:
             self._started_s = time.monotonic()
             self._start(decision.cause or "", decision.reason)
-        if is_news and decision.verdict != "quiet":
+        # That one waits for the retraining of which people have just heard is no news to them.
+        if is_news and decision.verdict != "quiet" and decision.obstacle != "running":
             self._tell(Event("decision", f"Retraining: {decision.verdict}", decision.reason, decision.at))
 
     def _grant(self, waiting: Sequence[Request], window: pa.Table, is_running: bool) -> None:

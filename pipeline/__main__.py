@@ -66,14 +66,22 @@ def retrain(
     artifacts: Annotated[Path, typer.Option(help="Where outputs, cache and log go.")] = CHECKOUT / "artifacts",
     data: Annotated[Path, typer.Option(help="Where data sets known by name are kept.")] = CHECKOUT / "data",
     host: Annotated[str, typer.Option(envvar="KFP_HOST", help="Kubeflow Pipelines to run it on; empty: here.")] = "",
+    suspicion: Annotated[str, typer.Option(hidden=True)] = "{}",
 ) -> None:
     """Train the champion on, on what production sent and people labeled; the gate says what becomes of it."""
+    from monitoring.suspicion import SuspicionSettings
     from pipeline import retrain as retraining
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # says that it was stopped, and gives the lease back
-    settings = retraining.RetrainingSettings(profile=profile, source=source)
+    settings = retraining.RetrainingSettings(
+        profile=profile, source=source, suspicion=SuspicionSettings.model_validate_json(suspicion)
+    )
     place = retraining.Place(store, artifacts, data, host)
-    ended = retraining.retrain(place, settings, cause, why, Console())
+    try:
+        ended = retraining.retrain(place, settings, cause, why, Console())
+    except KeyboardInterrupt:
+        print("Stopped; it is kept as one that failed.", file=sys.stderr)
+        raise typer.Exit(130) from None
     print(f"Retraining {ended.id}: {ended.outcome}; {ended.verdict}")
 
 
@@ -303,7 +311,8 @@ def dashboard(store: Store = str(DEFAULT_STORE), host: str = "127.0.0.1", port: 
     """Show operators what the loop does, until interrupted; beyond this machine, to operators' keys alone."""
     from monitoring.operator.serve import serve
 
-    serve(store, host, port)
+    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises once more when it has ended
+        serve(store, host, port)
 
 
 def main() -> None:

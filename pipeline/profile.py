@@ -1,5 +1,6 @@
 """A profile: the configuration of every step, from defaults in code and a YAML file that says what differs."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -121,7 +122,8 @@ def _problem(error: Any) -> str:  # noqa: ANN401
     key = ".".join(str(part) for part in error["loc"] if part != "[key]") or "the profile"
     if error["type"] == "extra_forbidden":
         return f"{key}: no such key"
-    return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+    said = re.sub(r"valid dictionary( or instance of \w+)?", "mapping", error["msg"].removeprefix("Value error, "))
+    return f"{key}: {said.replace('a valid tuple', 'a list').replace('a valid list', 'a list')}"
 
 
 def _merged(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A retraining: the same graph, from the champion on, on what production sent and people labeled."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,7 +54,7 @@ def retrain(place: Place, settings: RetrainingSettings, cause: str, why: str, co
     """
     store = open_store(place.store)
     registry.reigning(store)  # before the lease makes a folder of a mistyped store
-    with lease.held(store, decisions.LEASE):
+    with _alone(store):
         record = _prepared(store, place, settings, cause, why)
         try:
             retrainings.keep(store, record)
@@ -61,12 +63,21 @@ def retrain(place: Place, settings: RetrainingSettings, cause: str, why: str, co
             else:
                 ended = _run(record, place, settings, console)
         except BaseException as error:
-            was_stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+            was_stopped = not isinstance(error, Exception)  # by a signal, which code in Rust turns into a panic
             said = "it was stopped" if was_stopped else (str(error).splitlines() or [repr(error)])[0]
             failed = {"outcome": "failed", "verdict": said, "ended": datetime.now(UTC)}
             retrainings.keep(store, record.model_copy(update=failed))
             raise
         return retrainings.keep(store, ended)
+
+
+@contextlib.contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    try:
+        with lease.held(store, decisions.LEASE):
+            yield
+    except lease.Taken as taken:
+        raise lease.Taken(f"a retraining is on its way, and one runs at a time ({taken}) Wait until it ends.") from None
 
 
 def _prepared(store: Store, place: Place, settings: RetrainingSettings, cause: str, why: str) -> Retraining:

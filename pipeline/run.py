@@ -96,7 +96,7 @@ def _record(finished: local.Run, came_to: summary.Summary, started: datetime, ca
 def _failed(
     error: BaseException, step: str, done: Sequence[local.StepRun], started: datetime, profile: str, cause: str
 ) -> runs.Run:
-    was_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+    was_stopped = not isinstance(error, Exception)
     ending = " ".join(str(error).splitlines()[-2:])  # of a step's log: the error, and where the whole log is
     return runs.Run(
         id=runs.new_id(started),

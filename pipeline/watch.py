@@ -20,6 +20,7 @@ from monitoring.gauges import Gauges
 from monitoring.notifications import VARIABLE_PREFIX, Event, NotificationSettings, notify
 from monitoring.state import WatchSettings
 from monitoring.watch import Watch
+from pipeline import graph
 from pipeline import profile as profiles
 from pipeline.retrain import Place
 
@@ -44,13 +45,14 @@ def watch(place: Place, settings: LoopSettings) -> None:
     """
     store, gauges = open_store(place.store), Gauges()
     champion = registry.reigning(store)
-    profiles.load(settings.profile)  # better now than when it is needed
+    people = NotificationSettings.from_environment(VARIABLE_PREFIX)
+    _require_a_retraining_could_start(place, settings)
     if settings.metrics_port:
         gauges.serve(settings.metrics_port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # gives the lease back
-    where = f"metrics on http://127.0.0.1:{settings.metrics_port}" if settings.metrics_port else "no metrics"
-    print(f"Watching {store}, champion {champion.version}; {where}. Ctrl+C ends it.", flush=True)
-    people = NotificationSettings.from_environment(VARIABLE_PREFIX)
+    metrics = f"metrics on http://127.0.0.1:{settings.metrics_port}" if settings.metrics_port else "no metrics"
+    where = f"retrainings on {place.host}" if place.host else "retrainings here"
+    print(f"Watching {store}, champion {champion.version}; {where}; {metrics}. Ctrl+C ends it.", flush=True)
 
     def start(cause: str, why: str) -> None:
         _start_retraining(place, settings, cause, why)
@@ -67,18 +69,29 @@ def watch(place: Place, settings: LoopSettings) -> None:
     while True:
         try:
             with lease.held(store, WATCH_LEASE, settings.lease_s, settings.lease_s / 4) as held:
+                if waits:
+                    log.warning("The other is gone: this one watches now.")
+                waits = False
                 while held.is_ours():
                     now = datetime.now(UTC)
                     gauges.show(*watching.look(now), now)
                     time.sleep(settings.interval_s)
-            waits = False
         except lease.Taken as taken:
             if not waits:
-                log.warning("Another watches: %s", taken)
+                log.warning("Another watches, this one waits: %s", taken)
             waits = True
         except (UserError, BotoCoreError, ClientError) as error:  # the store is away, or not filled yet
             log.warning("%s", error)
-        time.sleep(settings.interval_s)
+        time.sleep(min(settings.interval_s, settings.lease_s / 4))
+
+
+def _require_a_retraining_could_start(place: Place, settings: LoopSettings) -> None:
+    """Better now than when it is needed: raise UserError for a profile, a source or a store that will not do."""
+    chosen = profiles.load(settings.profile)
+    if place.host:
+        graph.arguments_on_cluster(chosen, settings.source, place.store)
+    else:
+        graph.arguments_here(chosen, settings.source, place.store, place.data)
 
 
 def _start_retraining(place: Place, settings: LoopSettings, cause: str, why: str) -> None:
@@ -93,6 +106,7 @@ def _start_retraining(place: Place, settings: LoopSettings, cause: str, why: str
         "host": place.host,
         "cause": cause,
         "why": why,
+        "suspicion": settings.watch.suspicion.model_dump_json(),
     }
     command = [sys.executable, "-m", "pipeline", "retrain", *(f"--{name}={value}" for name, value in options.items())]
     with (place.artifacts / "retraining.log").open("a") as output:

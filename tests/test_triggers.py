@@ -132,7 +132,7 @@ def test_each_trigger_starts_a_run_and_says_why(cause, found, settings, reason):
             "ask for labels",
             changed(BAD, labels=Labels(by_class=(19,) * 10)),
             LONG_AGO,
-            "only 190 digits are labeled, 200 are needed.",
+            "only 190 labels are new, 200 are needed.",
         ),
         (
             "one-sided",
@@ -174,7 +174,7 @@ def test_one_source_may_be_required_not_to_give_nearly_all_labels():
 def test_by_default_drift_alone_asks_for_labels():
     decision = decide(Signals(drift_alarms=2), LONG_AGO, DEFAULT, NOW)
     assert decision.verdict == "ask for labels"
-    assert "0 labels cannot tell" in decision.reason
+    assert "0 labeled answers cannot tell" in decision.reason
 
 
 def test_by_default_drift_that_leaves_the_answers_right_starts_nothing():
@@ -201,7 +201,7 @@ def test_with_few_misread_digits_to_learn_from_more_labels_are_asked_for(cause):
     found = changed(BAD, seen_errors=49, avoidable_errors=5_000 if cause == "regret" else 0)
     decision = decide(found, LONG_AGO, DEFAULT, NOW)
     assert (decision.verdict, decision.cause, decision.obstacle) == ("ask for labels", cause, "too little")
-    assert decision.reason.endswith("but only 49 misread digits are labeled, 50 are needed.")
+    assert decision.reason.endswith("but only 49 misread digits were labeled, 50 are needed.")
     assert decide(changed(found, seen_errors=50), LONG_AGO, DEFAULT, NOW).start
 
 

@@ -1,17 +1,20 @@
 """The watch: sees other handwriting, asks for labels, starts a retraining, tries models, and survives being killed."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from production import EAGER
 from served import crown
 
 from infra import challenger, lease, registry, runs
 from infra.storage import Conflict
 from inkloop.errors import UserError
 from monitoring import decisions, requests, retrainings
+from monitoring.drift.detector import Detector, DetectorSettings
 from monitoring.retrainings import Retraining
-from monitoring.watch import STATE
+from monitoring.watch import STATE, Watch
 
 
 def test_the_usual_digits_are_no_news(production, first, usual):
@@ -168,18 +171,50 @@ def test_few_labels_are_no_trial(production, second, usual):
 
 
 def test_a_retraining_whose_process_died_is_said_to_have_failed_and_one_that_runs_is_not(production, first):
-    begun = begun_at(datetime.now(UTC) - timedelta(hours=1), first)
-    retrainings.keep(production.store, begun)
-
     with lease.held(production.store, decisions.LEASE):
+        begun = begun_at(datetime.now(UTC), first)
+        retrainings.keep(production.store, begun)
         production.look()
         assert retrainings.history(production.store) == [begun]
-    production.look()
+    production.watch.look(datetime.now(UTC) + timedelta(minutes=1))
 
     assert [(each.outcome, each.verdict) for each in retrainings.history(production.store)] == [
         ("failed", "its process died")
     ]
     assert production.told == [f"Retraining {begun.id}: failed"]
+
+
+def test_one_that_died_is_known_as_soon_as_the_next_one_runs(production, first):
+    retrainings.keep(production.store, begun_at(datetime.now(UTC) - timedelta(minutes=3), first))
+
+    with lease.held(production.store, decisions.LEASE):
+        production.look()
+
+    assert [each.outcome for each in retrainings.history(production.store)] == ["failed"]
+
+
+def test_what_people_started_counts_as_a_run_too(production, first, unusual):
+    now = datetime.now(UTC)
+    ended = {"outcome": "refused", "ended": now}
+    retrainings.keep(production.store, begun_at(now, first).model_copy(update=ended))
+    production.send(first, unusual, labeled=True, when=now + timedelta(seconds=1))
+
+    decision = production.another().look(now + timedelta(seconds=2))[1]
+
+    assert decision.cause == "regret"
+    assert "a run is worth 80" in decision.reason, "twice the price after one in vain"
+
+
+def test_a_detector_that_is_to_be_more_or_less_patient_begins_anew(production, first, usual):
+    production.send(first, usual.take(slice(0, 100)))
+    production.look()
+    patient = EAGER.model_copy(update={"detector": DetectorSettings(expected_run=1_000)})
+    production.send(first, usual.take(slice(100, 250)))
+
+    changed = Watch(production.store, patient, lambda *_: None, lambda _: None).look(datetime.now(UTC))[0]
+
+    detector = Detector.from_bytes(base64.b64decode(changed.detector))
+    assert (detector.seen, changed.detector_settings) == (150, patient.detector)
 
 
 @pytest.mark.parametrize(("outcome", "new"), [("failed", 400), ("refused", 0)])
@@ -232,7 +267,7 @@ def test_a_retraining_that_is_starting_is_one_that_runs(production, first, unusu
     decision = production.watch.look(datetime.now(UTC))[1]
 
     assert (decision.verdict, decision.obstacle) == ("wait", "running")
-    assert production.told[-1] == "Retraining: wait"
+    assert production.told[-1] == "Retraining: start", "that one waits for it is no news"
 
 
 def begun_at(then, champion):

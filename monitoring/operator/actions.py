@@ -24,6 +24,8 @@ def promote(store: Store, by: str, why: str, version: str, expected: str) -> Non
     """
     decision = {"promoted": True, "reason": _reason(why), "by": by}
     digest = registry.resolve(store, version)
+    if digest == expected:
+        raise UserError(f"Model {registry.version_of(digest)} is the champion already, so nothing was done.")
     registry.require_served(store, digest)
     signing.require_trusted(store, digest)
     registry.promote(store, digest, decision, expected or None)

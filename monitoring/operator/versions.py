@@ -1,7 +1,7 @@
 """The versions that the store holds: what each is now, since when, by whose decision and why."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from infra import registry
 from infra.challenger import Challenger
@@ -67,7 +67,7 @@ def _version(
     if reigned is not None:
         return Version(digest, "champion before", reigned.since, *_decided(reigned), run)
     if run is not None:
-        return Version(digest, "published", run.started, "", run.verdict, run)
+        return Version(digest, "published", run.started + timedelta(seconds=run.wall_s), "", run.verdict, run)
     what = registry.kind_of(store, digest)
     return Version(digest, "published" if what == registry.SERVED else what)
 
