@@ -34,8 +34,9 @@ class TrainingLog:
             writer.add_histogram(f"weights/{name}", parameter.detach(), epoch)
             if parameter.grad is not None:
                 writer.add_histogram(f"gradients/{name}", parameter.grad, epoch)
-        sample = self._validation.take(slice(0, ATTENTION_DIGITS))
-        writer.add_image("attention", _attention_sheet(model, sample), epoch, dataformats="HW")
+        if model.settings.attention_size:
+            sample = self._validation.take(slice(0, ATTENTION_DIGITS))
+            writer.add_image("attention", _attention_sheet(model, sample), epoch, dataformats="HW")
         answers = logits(model, torch.from_numpy(self._validation.images)).argmax(1).numpy()
         wrong = np.flatnonzero(answers != self._validation.labels)
         if len(wrong):

@@ -1,13 +1,14 @@
-"""The recognizer: several readings of a picture, a Bi-LSTM with attention over each, merged by a learned gate."""
+"""The recognizer: several readings of a picture, recurrent layers and attention over each, merged by a learned gate."""
 
+from itertools import pairwise
 from typing import Annotated, NamedTuple, Self, cast
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from inkloop.readings import PIXEL_MEAN, PIXEL_STD, Reading, read, read_ragged
+from inkloop.recurrent import CELLS, Cell, Highway, init_orthogonal, last_states, run
 from inkloop.settings import Settings, ShareBelowOne
 
 CLASSES = 10
@@ -21,8 +22,13 @@ class ModelSettings(Settings):
         Reading(kind="columns"),
         Reading(kind="patches", size=7),
     )
+    cell: Cell = "lstm"
+    bidirectional: bool = True
     hidden_size: PositiveInt = 128  # each way
-    attention_size: PositiveInt = 64
+    upper_sizes: tuple[PositiveInt, ...] = ()  # of layers above the first, each way; shrinking ones make a hierarchy
+    highway: bool = False  # a gated way around each layer
+    orthogonal: bool = True  # how recurrent matrices start; else PyTorch's uniform start
+    attention_size: NonNegativeInt = 64  # 0 = no attention: the last states are read
     fc_size: PositiveInt = 256
     dropout: ShareBelowOne = 0.5
     frame: PositiveInt = 28  # pixels a side of the pictures it is made for
@@ -36,7 +42,10 @@ class ModelSettings(Settings):
 
 
 class Answer(NamedTuple):
-    """logits (batch, 10); attention per reading (batch, steps) and gate (batch, readings), whose rows sum to 1."""
+    """logits (batch, 10); attention per reading (batch, steps) and gate (batch, readings), whose rows sum to 1.
+
+    attention is empty if the model has none.
+    """
 
     logits: Tensor
     attention: list[Tensor]
@@ -62,23 +71,44 @@ class Attention(nn.Module):
 
 
 class Reader(nn.Module):
-    """A Bi-LSTM with attention over one reading, projected to a width that all readings share."""
+    """Recurrent layers over one reading, attended to or read at their ends, projected to a width all readings share."""
 
     def __init__(self, reading: Reading, settings: ModelSettings) -> None:
         super().__init__()
-        features, hidden_size = reading.features(settings.frame), settings.hidden_size
-        self.lstm = nn.LSTM(features, hidden_size, batch_first=True, bidirectional=True)
-        self.attention = Attention(2 * hidden_size, settings.attention_size)
-        self.project = nn.Linear(2 * hidden_size, settings.fc_size)
-        init_lstm(self.lstm)
+        self.settings = settings
+        sizes, ways = (settings.hidden_size, *settings.upper_sizes), 2 if settings.bidirectional else 1
+        widths = [reading.features(settings.frame), *(ways * size for size in sizes)]
+        first, *upper = (
+            CELLS[settings.cell](features, size, batch_first=True, bidirectional=settings.bidirectional)
+            for features, size in zip(widths[:-1], sizes, strict=True)
+        )
+        self.add_module(settings.cell, first)  # so a saved weight's name says which cell it is of
+        self.upper = nn.ModuleList(upper)
+        self.highways = nn.ModuleList(Highway(*pair) for pair in pairwise(widths) if settings.highway)
+        self.attention = Attention(widths[-1], settings.attention_size) if settings.attention_size else None
+        self.project = nn.Linear(widths[-1], settings.fc_size)
+        for layer in self.layers if settings.orthogonal else ():
+            init_orthogonal(layer)
 
-    def forward(self, sequence: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """sequence (batch, steps, features). Returns (batch, fc_size) and attention (batch, steps)."""
-        if lengths is None:
-            states, _ = self.lstm(sequence)
-        else:
-            packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=False)
-            states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+    @property
+    def layer_names(self) -> list[str]:
+        """What the recurrent layers are called, the one next to the picture first."""
+        return [self.settings.cell, *(f"upper.{place}" for place in range(len(self.upper)))]
+
+    @property
+    def layers(self) -> list[nn.RNNBase]:
+        """The recurrent layers, in the order of their names."""
+        return cast("list[nn.RNNBase]", [self.get_submodule(name) for name in self.layer_names])
+
+    def forward(self, sequence: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """sequence (batch, steps, features). Returns (batch, fc_size) and attention (batch, steps), None without."""
+        states = sequence
+        for depth, layer in enumerate(self.layers):
+            below, states = states, run(layer, states, lengths)
+            if self.settings.highway:
+                states = self.highways[depth](below, states)
+        if self.attention is None:
+            return self.project(last_states(states, lengths, self.settings.bidirectional)), None
         context, weights = self.attention(states, lengths)
         return self.project(context), weights
 
@@ -108,7 +138,8 @@ class Recognizer(nn.Module):
                 sequence, lengths = read_ragged(images, reading, self.settings.frame)
             view, weights = reader(sequence, lengths)
             views.append(view)
-            attention.append(weights)
+            if weights is not None:
+                attention.append(weights)
         gate = self.gate(torch.cat(views, 1)).softmax(1)
         merged = torch.einsum("br,brf->bf", gate, torch.stack(views, 1))
         return Answer(self.head(self.dropout(torch.relu(merged))), attention, gate)
@@ -117,21 +148,6 @@ class Recognizer(nn.Module):
 def readers_of(model: Recognizer) -> list[Reader]:
     """The model's readers, in the order of its readings."""
     return cast("list[Reader]", list(model.readers))
-
-
-def init_lstm(lstm: nn.LSTM) -> None:
-    """Orthogonal recurrent matrices (Saxe 2014), gate by gate, and a forget-gate bias of 1 (Jozefowicz 2015)."""
-    hidden_size = lstm.hidden_size
-    for name, parameter in lstm.named_parameters():
-        if name.startswith("weight_hh"):
-            for gate in range(4):
-                nn.init.orthogonal_(parameter.data[gate * hidden_size : (gate + 1) * hidden_size])
-        elif name.startswith("weight_ih"):
-            nn.init.xavier_uniform_(parameter.data)
-        else:
-            parameter.data.zero_()
-            if name.startswith("bias_ih"):
-                parameter.data[hidden_size : 2 * hidden_size] = 1.0
 
 
 def normalize(images: Tensor) -> Tensor:

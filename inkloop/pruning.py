@@ -1,15 +1,17 @@
-"""Structured pruning: whole LSTM units are pushed to nothing, then cut, and a smaller dense LSTM remains (Wen 2018)."""
+"""Structured pruning: whole recurrent units are pushed to nothing, then cut; smaller dense layers remain (Wen 2018)."""
 
 from dataclasses import replace
 
 import torch
 from pydantic import NonNegativeFloat
-from torch import Tensor, nn
+from torch import Tensor
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
 from inkloop.distillation import TeachingSettings, lessons_of, taught_loss
-from inkloop.model import Answer, Reader, Recognizer, readers_of
+from inkloop.errors import UserError
+from inkloop.model import Answer, ModelSettings, Reader, Recognizer, readers_of
+from inkloop.recurrent import ends_of, gates_of
 from inkloop.settings import Settings, ShareBelowOne
 from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingState, accuracy, fit
 
@@ -17,67 +19,88 @@ from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingSta
 class PruningSettings(Settings):
     """How many units go, and how the model is trained around it."""
 
-    share: ShareBelowOne = 0.2  # of the units of every LSTM, 0..1
+    share: ShareBelowOne = 0.2  # of the units of every recurrent layer, 0..1
     lasso: NonNegativeFloat = 1e-4  # weight of the group lasso in the loss
     sparsifying: TrainingSettings = TrainingSettings(epochs=1, batch_size=256, learning_rate=3e-3)
     recovering: TrainingSettings = TrainingSettings(epochs=5, batch_size=256, learning_rate=6e-3, ema_decay=0.996)
     teaching: TeachingSettings = TeachingSettings()
 
 
-def unit_norms(reader: Reader) -> Tensor:
-    """How much each unit weighs: float (2, hidden_size), forward units first.
+def check_prunable(settings: ModelSettings) -> None:
+    """Raises UserError for a model whose units cannot be cut."""
+    if settings.highway:
+        raise UserError("highway: units with a way around them cannot be cut. Set highway: false, or pruning.share: 0.")
 
-    A unit's group is its rows in all four gates, its column in the recurrent matrix, and its column in the layers that
-    read the states.
+
+def unit_norms(reader: Reader, depth: int = 0) -> Tensor:
+    """How much each unit of a layer weighs: float (ways, hidden_size), forward units first. depth: 0 = the first layer.
+
+    A unit's group is its rows in all gates, its column in the recurrent matrix, and its column in the layers that read
+    the states.
     """
-    hidden_size = reader.lstm.hidden_size
+    layer = reader.layers[depth]
+    gates, hidden_size = gates_of(layer), layer.hidden_size
+    readers = [reader.get_parameter(name) for name in _read_by(reader, depth)]
     norms = []
-    for direction, end in enumerate(("l0", "l0_reverse")):
-        incoming = getattr(reader.lstm, f"weight_ih_{end}").view(4, hidden_size, -1).square().sum((0, 2))
-        recurrent = getattr(reader.lstm, f"weight_hh_{end}").view(4, hidden_size, hidden_size).square()
+    for direction, end in enumerate(ends_of(layer)):
+        incoming = layer.get_parameter(f"weight_ih_{end}").view(gates, hidden_size, -1).square().sum((0, 2))
+        recurrent = layer.get_parameter(f"weight_hh_{end}").view(gates, hidden_size, hidden_size).square()
         columns = slice(direction * hidden_size, (direction + 1) * hidden_size)
-        outgoing = sum(layer.weight[:, columns].square().sum(0) for layer in (reader.attention.key, reader.project))
+        outgoing = sum(weight[:, columns].square().sum(0) for weight in readers)
         norms.append((incoming + recurrent.sum((0, 2)) + recurrent.sum((0, 1)) + outgoing).sqrt())
     return torch.stack(norms)
+
+
+def _read_by(reader: Reader, depth: int) -> list[str]:
+    """The matrices that read a layer's states, a column a unit."""
+    if depth + 1 < len(reader.layers):
+        return [f"upper.{depth}.weight_ih_{end}" for end in ends_of(reader.layers[depth + 1])]
+    return ["project.weight"] if reader.attention is None else ["attention.key.weight", "project.weight"]
 
 
 def sparsifying_loss(model: Recognizer, taught: Loss, lasso: float) -> Loss:
     """The taught loss plus the group lasso over units."""
 
     def loss(answer: Answer, batch: Batch) -> Tensor:
-        return taught(answer, batch) + lasso * torch.stack([unit_norms(reader) for reader in readers_of(model)]).sum()
+        norms = [unit_norms(reader, depth) for reader in readers_of(model) for depth in range(len(reader.layers))]
+        return taught(answer, batch) + lasso * torch.cat([each.flatten() for each in norms]).sum()
 
     return loss
 
 
 @torch.no_grad()
 def cut(model: Recognizer, share: float) -> Recognizer:
-    """The model without the lightest `share` of each direction's units in every LSTM: dense and smaller."""
-    hidden_size = model.settings.hidden_size
-    kept = max(1, round(hidden_size * (1 - share)))
-    smaller = Recognizer(model.settings.model_copy(update={"hidden_size": kept}))
-    for name in ("gate", "head"):
-        getattr(smaller, name).load_state_dict(getattr(model, name).state_dict())
+    """The model without the lightest `share` of each direction's units in every recurrent layer: dense and smaller.
+
+    Raises UserError where units cannot be cut.
+    """
+    check_prunable(model.settings)
+    whole = (model.settings.hidden_size, *model.settings.upper_sizes)
+    first, *upper = (max(1, round(size * (1 - share))) for size in whole)
+    smaller = Recognizer(model.settings.model_copy(update={"hidden_size": first, "upper_sizes": tuple(upper)}))
     for old, new in zip(readers_of(model), readers_of(smaller), strict=True):
-        units = unit_norms(old).topk(kept).indices.sort().values
-        for direction, end in enumerate(("l0", "l0_reverse")):
-            rows = (units[direction] + torch.arange(4)[:, None] * hidden_size).flatten()
-            for name in ("weight_ih", "bias_ih", "bias_hh"):
-                getattr(new.lstm, f"{name}_{end}").copy_(getattr(old.lstm, f"{name}_{end}")[rows])
-            recurrent = getattr(old.lstm, f"weight_hh_{end}")[rows][:, units[direction]]
-            getattr(new.lstm, f"weight_hh_{end}").copy_(recurrent)
-        columns = torch.cat([units[0], units[1] + hidden_size])
-        for name in ("attention.key", "project"):
-            source, target = old.get_submodule(name), new.get_submodule(name)
-            _copy_columns(source, target, columns)
-        new.attention.query.load_state_dict(old.attention.query.state_dict())
+        weights = old.state_dict()
+        for depth, kept in enumerate((first, *upper)):
+            _cut_layer(weights, old, depth, kept)
+        new.load_state_dict(weights)
+    for name, module in model.named_children():
+        if name != "readers":
+            smaller.get_submodule(name).load_state_dict(module.state_dict())
     return smaller
 
 
-def _copy_columns(source: nn.Module, target: nn.Module, columns: Tensor) -> None:
-    assert isinstance(source, nn.Linear) and isinstance(target, nn.Linear)
-    target.weight.copy_(source.weight[:, columns])
-    target.bias.copy_(source.bias)
+def _cut_layer(weights: dict[str, Tensor], reader: Reader, depth: int, kept: int) -> None:
+    """Leave, of a reader's weights, those of the layer's `kept` heaviest units of each direction."""
+    layer, prefix = reader.layers[depth], reader.layer_names[depth]
+    units = unit_norms(reader, depth).topk(kept).indices.sort().values
+    for own, end in zip(units, ends_of(layer), strict=True):
+        rows = (own + torch.arange(gates_of(layer))[:, None] * layer.hidden_size).flatten()
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            weights[f"{prefix}.{name}_{end}"] = weights[f"{prefix}.{name}_{end}"][rows]
+        weights[f"{prefix}.weight_hh_{end}"] = weights[f"{prefix}.weight_hh_{end}"][:, own]
+    columns = torch.cat([own + direction * layer.hidden_size for direction, own in enumerate(units)])
+    for name in _read_by(reader, depth):
+        weights[name] = weights[name][:, columns]
 
 
 def prune(
@@ -93,10 +116,11 @@ def prune(
     """Push units to nothing, cut them, recover. The student itself is changed by the first of these.
 
     Returns the smaller model with its best weights on the validation digits, and how its recovery went. With nothing to
-    cut (a share of 0) it is the student as it is.
+    cut (a share of 0) it is the student as it is. Raises UserError where units cannot be cut.
     """
     if settings.share == 0:
         return student, TrainingState(best_accuracy=accuracy(student, validation))
+    check_prunable(student.settings)
     taught = taught_loss(lessons_of(teacher, train, settings.teaching))
     sparse = sparsifying_loss(student, taught, settings.lasso)
     first, second = settings.sparsifying, settings.recovering

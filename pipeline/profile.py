@@ -12,9 +12,10 @@ from inkloop.card import PackagingSettings
 from inkloop.distillation import DistillationSettings
 from inkloop.errors import UserError
 from inkloop.evaluation import EvaluationSettings
+from inkloop.export import check_int8
 from inkloop.gate import GateSettings
 from inkloop.inspection import ValidationSettings
-from inkloop.pruning import PruningSettings
+from inkloop.pruning import PruningSettings, check_prunable
 from inkloop.qat import QuantizationSettings
 from inkloop.search import TeacherSettings, TuningSettings
 from inkloop.settings import Settings
@@ -59,6 +60,16 @@ class Profile(Settings):
         frame, passed = self.teacher.model.frame, (self.validation.height, self.validation.width)
         if self.student.model.frame != frame or passed != (frame, frame):
             raise ValueError("teacher.model.frame, student.model.frame, validation.height and .width must be the same")
+        return self
+
+    @model_validator(mode="after")
+    def _student_can_be_compressed(self) -> Self:
+        try:
+            check_int8(self.student.model)
+            if self.pruning.share > 0:
+                check_prunable(self.student.model)
+        except UserError as error:
+            raise ValueError(f"student.model.{str(error).removesuffix('.')}") from error
         return self
 
 

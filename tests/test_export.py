@@ -8,6 +8,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from variants import shapes
 
 from inkloop import artifacts, checkpoint
 from inkloop.errors import UserError
@@ -66,6 +69,37 @@ def test_attention_is_exported_by_the_readings_name(trained_model, test_digits):
     found = session(trained_model).run(["attention_rows2", "attention_columns2"], {"images": images})
     for exported, own in zip(found, expected, strict=True):
         np.testing.assert_allclose(exported, own.numpy(), atol=1e-5)
+
+
+@settings(max_examples=60)
+@given(shape=shapes())
+def test_a_model_of_any_shape_answers_as_in_torch(test_digits, shape):
+    torch.manual_seed(0)
+    model, images = Recognizer(shape), test_digits.images[:20]
+    np.testing.assert_allclose(onnx_probabilities(model, images), torch_probabilities(model, images), atol=1e-5)
+
+
+@settings(max_examples=60)
+@given(shape=shapes(cell=st.just("lstm"), hidden_size=st.integers(4, 16)))
+def test_an_lstm_of_any_shape_answers_in_int8_as_torch_does_in_rounded_weights(test_digits, shape):
+    torch.manual_seed(0)
+    model, images = Recognizer(shape), test_digits.images[:20]
+    with rounded_weights(model):
+        expected = torch_probabilities(model, images)
+    np.testing.assert_allclose(onnx_probabilities(model, images, int8=True), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_what_onnx_runtime_cannot_run_in_int8_is_refused_by_the_settings_name(cell, tmp_path):
+    with pytest.raises(UserError, match=f"cell: {cell}: ONNX Runtime runs only LSTMs in INT8"):
+        export(Recognizer(ModelSettings(cell=cell, hidden_size=4)), tmp_path / "model.onnx", int8=True)
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_model_without_attention_has_only_probabilities(test_digits, tmp_path):
+    model = Recognizer(ModelSettings(hidden_size=4, attention_size=0))
+    checkpoint.save(model, tmp_path / "model", "student", {}, {})
+    assert Runtime(tmp_path / "model").explained(test_digits.images[:2])[1] == {}
 
 
 def test_int8_answers_as_torch_does_in_rounded_weights(trained_model, test_digits):

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.logs import TrainingLog
+from inkloop.model import ModelSettings, Recognizer
 from inkloop.training import EpochResult, TrainingSettings, TrainingState, fit, logits
 
 
@@ -62,6 +63,12 @@ def test_a_faultless_model_has_no_errors_to_draw(trained_model, validation_digit
     faultless = replace(validation_digits, labels=answered)
     TrainingLog(tmp_path, faultless).write(trained_model, result, TrainingState())
     assert "errors" not in read(tmp_path).Tags()["images"]
+
+
+def test_a_model_without_attention_has_no_maps_to_draw(validation_digits, tmp_path):
+    model = Recognizer(ModelSettings(hidden_size=4, attention_size=0))
+    TrainingLog(tmp_path, validation_digits).write(model, EpochResult(0, 1, 0.5, 1.0, 0.001, 1.0), TrainingState())
+    assert read(tmp_path).Tags()["images"] == ["errors"]
 
 
 def test_progress_is_told_in_a_line_an_epoch(trained_model, validation_digits, tmp_path, capsys):

@@ -72,6 +72,9 @@ def test_a_profile_may_start_from_a_shipped_one(written):
         ("teacher: {training: {warmup_share: 1}}", r"teacher\.training\.warmup_share: .*less than 1"),
         ("student: {training: {loss: {class_weights: [1, 2]}}}", r"loss\.class_weights: .*at least 10"),
         ("student: {model: {frame: 20}}", "the profile: .*must be the same"),
+        ("student: {model: {cell: gru}}", r"the profile: student\.model\.cell: gru: .* only LSTMs in INT8"),
+        ("student: {model: {highway: true}}", r"the profile: student\.model\.highway: .* cannot be cut"),
+        ("teacher: {model: {cell: transformer}}", r"teacher\.model\.cell: .*'lstm', 'gru' or 'rnn'"),
         ("packaging: {bento_name: a b}", r"packaging\.bento_name: .*match"),
         ("cluster: {memory: much}", r"cluster\.memory: .*match"),
         ("expected_s: {trian: 3}", r"expected_s\.trian: .*'train'"),
@@ -83,6 +86,16 @@ def test_a_profile_may_start_from_a_shipped_one(written):
 def test_a_mistake_is_named_by_file_and_key(written, text: str, said: str):
     with pytest.raises(UserError, match=rf"mine\.yaml: .*{said}"):
         profile.load(written(text))
+
+
+def test_a_teacher_may_be_what_a_student_may_not_and_an_unpruned_student_may_have_highways(written):
+    chosen = profile.load(
+        written(
+            "{teacher: {model: {cell: gru, highway: true}}, student: {model: {highway: true}}, pruning: {share: 0}}"
+        )
+    )
+    assert chosen.teacher.model.cell == "gru"
+    assert chosen.student.model.highway
 
 
 def test_a_profile_that_is_not_text_is_refused(tmp_path: Path):

@@ -4,8 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from variants import shapes
 
 from inkloop.augmentation import AugmentationSettings
+from inkloop.errors import UserError
 from inkloop.export import build
 from inkloop.model import ModelSettings, Reader, Recognizer, count_parameters, normalize, readers_of
 from inkloop.pruning import PruningSettings, cut, prune, sparsifying_loss, unit_norms
@@ -23,15 +25,19 @@ def small_model(seed: int = 0) -> Recognizer:
 
 
 @torch.no_grad()
-def erase(reader: Reader, unit: int, direction: int) -> None:
+def erase(reader: Reader, unit: int, direction: int, depth: int = 0) -> None:
     """Set all that a unit consists of to zero: its gates, and what others take from it."""
-    lstm, end = reader.lstm, ("l0", "l0_reverse")[direction]
-    rows = [gate * lstm.hidden_size + unit for gate in range(4)]
+    layer, end = reader.layers[depth], ("l0", "l0_reverse")[direction]
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-        getattr(lstm, f"{name}_{end}")[rows] = 0
-    getattr(lstm, f"weight_hh_{end}")[:, unit] = 0
-    for layer in (reader.attention.key, reader.project):
-        layer.weight[:, direction * lstm.hidden_size + unit] = 0
+        getattr(layer, f"{name}_{end}")[unit :: layer.hidden_size] = 0
+    getattr(layer, f"weight_hh_{end}")[:, unit] = 0
+    readers = [reader.project.weight]
+    if reader.attention is not None:
+        readers.append(reader.attention.key.weight)
+    if depth + 1 < len(reader.layers):
+        readers = [each for name, each in reader.layers[depth + 1].named_parameters() if name.startswith("weight_ih")]
+    for weight in readers:
+        weight[:, direction * layer.hidden_size + unit] = 0
 
 
 @settings(max_examples=25)
@@ -65,6 +71,29 @@ def test_cutting_zero_units_of_a_trained_model_changes_no_answer_to_real_digits(
     torch.testing.assert_close(after.logits, before.logits, atol=1e-4, rtol=1e-4)
     for smaller, whole in zip(after.attention, before.attention, strict=True):
         torch.testing.assert_close(smaller, whole, atol=1e-5, rtol=0)
+
+
+@settings(max_examples=60)
+@given(shape=shapes(highway=st.just(False), hidden_size=st.integers(1, 12)), share=SHARES)
+@torch.no_grad()
+def test_cutting_units_that_are_zero_changes_no_answer_whatever_the_shape(shape, share):
+    torch.manual_seed(0)
+    model = Recognizer(shape).eval()
+    for reader in readers_of(model):
+        for depth, layer in enumerate(reader.layers):
+            for direction in range(1 + layer.bidirectional):
+                for unit in range(layer.hidden_size - max(1, round(layer.hidden_size * (1 - share)))):
+                    erase(reader, unit, direction, depth)
+    images = torch.randn(5, 28, 28, generator=torch.Generator().manual_seed(0))
+    smaller = cut(model, share).eval()
+    kept = [layer.hidden_size for layer in readers_of(smaller)[0].layers]
+    assert kept == [max(1, round(layer.hidden_size * (1 - share))) for layer in readers_of(model)[0].layers]
+    torch.testing.assert_close(smaller(images).logits, model(images).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_units_with_a_way_around_them_cannot_be_cut():
+    with pytest.raises(UserError, match="highway: units with a way around them cannot be cut"):
+        cut(Recognizer(ModelSettings(hidden_size=HIDDEN_SIZE, highway=True)), 0.5)
 
 
 @settings(max_examples=25)

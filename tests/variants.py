@@ -1,0 +1,24 @@
+"""Small recognizers of every shape there is."""
+
+from hypothesis import strategies as st
+
+from inkloop.model import ModelSettings
+from inkloop.readings import Reading
+
+READINGS = (Reading(kind="rows", size=4), Reading(kind="patches", size=9))
+
+
+def shapes(**fixed: st.SearchStrategy) -> st.SearchStrategy[ModelSettings]:
+    """Any shape, but for what is fixed."""
+    choices = {
+        "readings": st.just(READINGS),
+        "cell": st.sampled_from(["lstm", "gru", "rnn"]),
+        "bidirectional": st.booleans(),
+        "hidden_size": st.integers(1, 8),
+        "upper_sizes": st.lists(st.integers(1, 8), max_size=2).map(tuple),
+        "highway": st.booleans(),
+        "orthogonal": st.booleans(),
+        "attention_size": st.integers(0, 4),
+        "fc_size": st.integers(1, 8),
+    }
+    return st.builds(ModelSettings, **{**choices, **fixed})
