@@ -6,10 +6,12 @@ from typing import Annotated, NamedTuple, Self, cast
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from inkloop.readings import PIXEL_MEAN, PIXEL_STD, Reading, read, read_ragged
+from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading, read, read_ragged
 from inkloop.recurrent import CELLS, Cell, Highway, init_orthogonal, last_states, run
 from inkloop.settings import Settings, ShareBelowOne
+from inkloop.topology import FEATURES, topology
 
 CLASSES = 10
 
@@ -28,6 +30,7 @@ class ModelSettings(Settings):
     upper_sizes: tuple[PositiveInt, ...] = ()  # of layers above the first, each way; shrinking ones make a hierarchy
     highway: bool = False  # a gated way around each layer
     orthogonal: bool = True  # how recurrent matrices start; else PyTorch's uniform start
+    topology: bool = False  # holes, end points and crossings are read beside the sequences
     attention_size: NonNegativeInt = 64  # 0 = no attention: the last states are read
     fc_size: PositiveInt = 256
     dropout: ShareBelowOne = 0.5
@@ -114,7 +117,11 @@ class Reader(nn.Module):
 
 
 class Recognizer(nn.Module):
-    """Reads a digit several ways at once. See `ModelSettings`."""
+    """Reads a digit several ways at once. See `ModelSettings`.
+
+    Topological features are added to the merged readings before the last nonlinearity, by a linear map of their
+    logarithms: so the head sees them together, and the specks of a noisy picture do not drown the rest.
+    """
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -123,6 +130,7 @@ class Recognizer(nn.Module):
         self.gate = nn.Linear(settings.fc_size * len(settings.readings), len(settings.readings))
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(settings.fc_size, CLASSES)
+        self.topology = nn.Linear(FEATURES, settings.fc_size) if settings.topology else None
 
     def forward(self, images: Tensor | list[Tensor]) -> Answer:
         """Read a batch.
@@ -142,7 +150,18 @@ class Recognizer(nn.Module):
                 attention.append(weights)
         gate = self.gate(torch.cat(views, 1)).softmax(1)
         merged = torch.einsum("br,brf->bf", gate, torch.stack(views, 1))
+        if self.topology is not None:
+            merged = merged + self.topology(topology(_of_one_size(images)).log1p())
         return Answer(self.head(self.dropout(torch.relu(merged))), attention, gate)
+
+
+def _of_one_size(images: Tensor | list[Tensor]) -> Tensor:
+    """The images in one batch, filled up with background to the largest."""
+    if isinstance(images, Tensor):
+        return images
+    height, width = (max(image.shape[side] for image in images) for side in (0, 1))
+    padding = [(0, width - image.shape[1], 0, height - image.shape[0]) for image in images]
+    return torch.stack([F.pad(image, more, value=BACKGROUND) for image, more in zip(images, padding, strict=True)])
 
 
 def readers_of(model: Recognizer) -> list[Reader]:

@@ -108,7 +108,8 @@ def test_a_shape_has_the_parameters_its_numbers_say(shape):
 
     count = len(shape.readings)
     read = sum(of_a_reader(reading.features(28)) for reading in shape.readings)
-    assert count_parameters(Recognizer(shape)) == read + (shape.fc_size * count + 1) * count + (shape.fc_size + 1) * 10
+    merged = (shape.fc_size * count + 1) * count + (shape.fc_size + 1) * 10 + shape.topology * 4 * shape.fc_size
+    assert count_parameters(Recognizer(shape)) == read + merged
 
 
 @torch.no_grad()

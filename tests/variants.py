@@ -19,6 +19,7 @@ def shapes(**fixed: st.SearchStrategy) -> st.SearchStrategy[ModelSettings]:
         "highway": st.booleans(),
         "orthogonal": st.booleans(),
         "attention_size": st.integers(0, 4),
+        "topology": st.booleans(),
         "fc_size": st.integers(1, 8),
     }
     return st.builds(ModelSettings, **{**choices, **fixed})
