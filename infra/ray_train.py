@@ -12,7 +12,7 @@ import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, prepare_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from infra.ray_session import ray_session
 from inkloop.augmentation import AugmentationSettings
@@ -75,7 +75,7 @@ def _worker(config: dict[str, Any]) -> None:
                 state = load_state(Path(folder))
                 shutil.copytree(Path(folder) / LOGS_NAME, scratch, dirs_exist_ok=True)
 
-        def report(model: Recognizer, result: EpochResult, state: TrainingState) -> None:
+        def report(model: nn.Module, result: EpochResult, state: TrainingState) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 if rank == 0:
                     log.write(model, result, state)

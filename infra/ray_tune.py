@@ -10,6 +10,7 @@ import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
+from torch import nn
 
 from infra.ray_session import ray_session
 from inkloop.augmentation import AugmentationSettings
@@ -39,7 +40,7 @@ def _trial(choice: dict[str, Any], base: Base, epochs: int, digits: dict[str, An
     torch.manual_seed(base.seed)
     best = 0.0
 
-    def report(_: Recognizer, result: EpochResult, __: TrainingState) -> None:
+    def report(_: nn.Module, result: EpochResult, __: TrainingState) -> None:
         nonlocal best
         best = max(best, result.validation_accuracy)
         tune.report({METRIC: result.validation_accuracy, "best": best, "epochs": result.epoch + 1})

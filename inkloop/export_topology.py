@@ -20,16 +20,13 @@ def topology(graph: Graph, pixels: str) -> str:
     above = graph.add("Greater", pixels, graph.constant(np.array(rules.INK_THRESHOLD, np.float32)))
     ink = graph.add("Unsqueeze", graph.add("Cast", above, to=TensorProto.FLOAT), graph.ints(1))
     backwards = (graph.ints(-1), graph.ints(np.iinfo(np.int64).min), graph.ints(3), graph.ints(-1))
-    mirrored = graph.add("Slice", ink, *backwards)
-    points = graph.add("Min", _points(graph, ink, "thinning"), _points(graph, mirrored, "mirrored_thinning"))
-    return graph.add("Concat", _holes(graph, ink), points, axis=1)
-
-
-def _points(graph: Graph, ink: str, name: str) -> str:
-    """End points and crossings (batch, 2) of ink (batch, 1, height, width)."""
-    (lines,) = _repeat(graph, name, _thin, ink)
+    both = graph.add("Concat", ink, graph.add("Slice", ink, *backwards), axis=0)
+    (lines,) = _repeat(graph, "thinning", _thin, both)
     around = _around(graph, lines)
-    return graph.add("Concat", *(_count(graph, rule, around) for rule in (rules.is_end, rules.is_crossing)), axis=1)
+    points = graph.add("Concat", *(_count(graph, rule, around) for rule in (rules.is_end, rules.is_crossing)), axis=1)
+    by_side = graph.add("Reshape", points, graph.ints(2, -1, 2))
+    fewer = graph.add("ReduceMin", by_side, axes=[0], keepdims=0)
+    return graph.add("Concat", _holes(graph, ink), fewer, axis=1)
 
 
 def _holes(graph: Graph, ink: str) -> str:
@@ -66,7 +63,8 @@ def _at_each(graph: Graph, rule: rules.Rule, around: str) -> str:
     """The rule at each pixel's case: 0 or 1 in float, in the shape of the cases."""
     cases = torch.arange(2 ** (NEIGHBORS + 1))
     answers = rule(cases >> NEIGHBORS, torch.stack([cases >> place for place in range(NEIGHBORS)])) & 1
-    return graph.add("Gather", graph.constant(answers.float().numpy()), around)
+    table = graph.constant(answers.to(torch.uint8).numpy())  # a byte each; ONNX Runtime casts them once, when it loads
+    return graph.add("Gather", graph.add("Cast", table, to=TensorProto.FLOAT), around)
 
 
 def _count(graph: Graph, rule: rules.Rule, around: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from inkloop.attention import attention_map
@@ -23,7 +24,7 @@ class TrainingLog:
         self._writer = SummaryWriter(str(folder))
         self._validation = validation
 
-    def write(self, model: Recognizer, result: EpochResult, state: TrainingState) -> None:
+    def write(self, model: nn.Module, result: EpochResult, state: TrainingState) -> None:
         """Log one epoch, with the gradients of its last step, and say how it went: a `training.OnEpoch`."""
         print(result.line(), flush=True)
         writer, epoch = self._writer, result.epoch
@@ -34,7 +35,7 @@ class TrainingLog:
             writer.add_histogram(f"weights/{name}", parameter.detach(), epoch)
             if parameter.grad is not None:
                 writer.add_histogram(f"gradients/{name}", parameter.grad, epoch)
-        if model.settings.attention_size:
+        if isinstance(model, Recognizer) and model.settings.attention_size:
             sample = self._validation.take(slice(0, ATTENTION_DIGITS))
             writer.add_image("attention", _attention_sheet(model, sample), epoch, dataformats="HW")
         answers = logits(model, torch.from_numpy(self._validation.images)).argmax(1).numpy()

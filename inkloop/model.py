@@ -7,6 +7,7 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading, read, read_ragged
 from inkloop.recurrent import CELLS, Cell, Highway, init_orthogonal, last_states, run
@@ -132,11 +133,12 @@ class Recognizer(nn.Module):
         self.head = nn.Linear(settings.fc_size, CLASSES)
         self.topology = nn.Linear(FEATURES, settings.fc_size) if settings.topology else None
 
-    def forward(self, images: Tensor | list[Tensor]) -> Answer:
+    def forward(self, images: Tensor | list[Tensor], checkpointing: bool = False) -> Answer:
         """Read a batch.
 
         images: normalized float (batch, height, width) of one size, or a list of (height, width) of different sizes.
-        The padding of shorter sequences never changes an answer.
+        The padding of shorter sequences never changes an answer. checkpointing: of gradients (Chen 2016): each reader
+        keeps only its input, and runs again when gradients are asked for; these are the same.
         """
         views, attention = [], []
         for reading, reader in zip(self.settings.readings, self.readers, strict=True):
@@ -144,7 +146,10 @@ class Recognizer(nn.Module):
                 sequence, lengths = read(images, reading, self.settings.frame), None
             else:
                 sequence, lengths = read_ragged(images, reading, self.settings.frame)
-            view, weights = reader(sequence, lengths)
+            if checkpointing:
+                view, weights = checkpoint(reader, sequence, lengths, use_reentrant=False)
+            else:
+                view, weights = reader(sequence, lengths)
             views.append(view)
             if weights is not None:
                 attention.append(weights)

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.digits import Digits
 from inkloop.losses import LossSettings, classification_loss
-from inkloop.model import Answer, Recognizer, normalize
+from inkloop.model import Answer, normalize
 from inkloop.settings import Settings, ShareBelowOne
 
 
@@ -32,6 +32,7 @@ class TrainingSettings(Settings):
     restarts: PositiveInt = 2  # cycles of cosine_restarts
     warmup_share: ShareBelowOne = 0.1  # of all steps
     patience_epochs: PositiveInt = 5  # early stopping, on validation accuracy
+    gradient_checkpointing: bool = False  # less memory, more time, same weights: see `model.Recognizer.forward`
     ema_decay: ShareBelowOne = 0.0  # exponential moving average of the weights, used for the answers; 0 = off
     loss: LossSettings = LossSettings()
 
@@ -88,7 +89,7 @@ class TrainingState:
 
 Loss = Callable[[Answer, Batch], Tensor]
 Weights = Callable[[nn.Module], AbstractContextManager[None]]
-OnEpoch = Callable[[Recognizer, EpochResult, TrainingState], None]
+OnEpoch = Callable[[nn.Module, EpochResult, TrainingState], None]
 
 
 def exact_weights(model: nn.Module) -> AbstractContextManager[None]:
@@ -116,7 +117,7 @@ def learning_rate_factor(step: int, total_steps: int, settings: TrainingSettings
 
 
 @torch.no_grad()
-def logits(model: Recognizer, images: Tensor, batch_size: int = 1000) -> Tensor:
+def logits(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     """The model's answers to uint8 images (n, height, width): float (n, 10), without dropout."""
     device = next(model.parameters()).device
     was_training = model.training
@@ -126,14 +127,14 @@ def logits(model: Recognizer, images: Tensor, batch_size: int = 1000) -> Tensor:
     return torch.cat(answers)
 
 
-def accuracy(model: Recognizer, digits: Digits) -> float:
+def accuracy(model: nn.Module, digits: Digits) -> float:
     """Share of right answers, 0..1."""
     right = logits(model, torch.from_numpy(digits.images)).argmax(1) == torch.from_numpy(digits.labels)
     return right.float().mean().item()
 
 
 def fit(
-    model: Recognizer,
+    model: nn.Module,
     train: Digits,
     validation: Digits,
     settings: TrainingSettings,
@@ -150,6 +151,7 @@ def fit(
 ) -> TrainingState:
     """Train the model, leave it with the weights that were best on the validation digits.
 
+    model: a recognizer, or any other that gives an `Answer`.
     weights: a context in which weights are replaced for each forward and backward pass (quantization).
     parallel: the model wrapped for data-parallel training, where this is worker `rank` of `workers`.
     state: a state that `on_epoch` was given, to go on from. Same seed, settings and workers: same weights, bit for bit,
@@ -177,7 +179,7 @@ def fit(
             rate = settings.learning_rate * learning_rate_factor(step, settings.epochs * steps_per_epoch, settings)
             optimizer.zero_grad()
             with weights(model):
-                losses += _backward(parallel or model, batch.to(device), loss)
+                losses += _backward(parallel or model, batch.to(device), loss, settings.gradient_checkpointing)
             nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -228,11 +230,11 @@ def _batches(
         yield Batch(own, normalize(pixels), labels[own], weight=len(own) * share / len(rows))
 
 
-def _backward(network: nn.Module, batch: Batch, loss: Loss) -> Tensor:
+def _backward(network: nn.Module, batch: Batch, loss: Loss, checkpointing: bool) -> Tensor:
     """Add the batch's gradients to the parameters'. Returns its loss."""
     device = batch.images.device
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        value = loss(network(batch.images), batch)
+        value = loss(network(batch.images, checkpointing), batch)
     (value * batch.weight).backward()
     return value.detach()
 

@@ -144,6 +144,12 @@ def test_the_exported_graph_is_valid_onnx(trained_model):
     onnx.checker.check_model(build(trained_model), full_check=True)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_the_graph_of_every_shape_is_valid_onnx(cell):
+    shape = ModelSettings(cell=cell, hidden_size=5, upper_sizes=(3,), highway=True, topology=True, attention_size=0)
+    onnx.checker.check_model(build(Recognizer(shape)), full_check=True)
+
+
 def test_exporting_changes_neither_the_models_weights_nor_its_mode(trained_model, tmp_path):
     before = copy.deepcopy(trained_model.train().state_dict())
     export(trained_model, tmp_path / "model.onnx", int8=True)

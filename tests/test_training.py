@@ -259,6 +259,30 @@ def test_gradients_are_clipped(train, validation):
     assert norms[0] == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"weights": rounded_weights}], ids=["exact", "quantized"])
+def test_gradient_checkpointing_changes_no_weight(train, validation, options):
+    checkpointed = SHORT.model_copy(update={"gradient_checkpointing": True})
+    assert same_weights(trained(train, validation, checkpointed, **options), trained(train, validation, **options))
+
+
+def test_gradient_checkpointing_keeps_less_for_the_gradients():
+    """Bytes that the forward pass of a long picture leaves behind."""
+
+    def kept(checkpointing: bool) -> int:
+        total = 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal total
+            total += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            new_model()(torch.zeros(4, 280, 28), checkpointing)
+        return total
+
+    assert kept(True) < 0.2 * kept(False)
+
+
 def test_every_digit_is_seen_once_an_epoch(train, validation):
     seen: list[int] = []
 
