@@ -1,7 +1,7 @@
 """The model card: what a model is, how well it does, what it is for and where it comes from (Mitchell 2019)."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -33,13 +33,14 @@ class PackagingSettings(Settings):
 
 def model_card(info: ModelInfo, version: str, report: Report, decision: Decision, settings: PackagingSettings) -> str:
     """The card in Markdown. version: of the packaged model, whose figures in the report are those of its kind."""
-    readings = ", ".join(f"{reading['kind']} of {reading['size']}" for reading in info.architecture["readings"])
+    shape = info.architecture
+    readings = ", ".join(f"{reading['kind']} of {reading['size']}" for reading in shape["readings"])
     figures = report.models[info.kind]
     worst = sorted(figures.slices.items(), key=lambda item: item[1])[:WORST_SLICES]
     return f"""# Model card: {settings.bento_name} {version}
 
-An attention Bi-LSTM that reads a picture of 28 x 28 pixels as several sequences ({readings}), merged by a learned gate;
-kind `{info.kind}`, {info.parameters:,} parameters, {info.size_bytes / 1000:,.1f} KB as ONNX.
+{_network(shape)} that reads a picture of {shape["frame"]} x {shape["frame"]} pixels as sequences ({readings}), merged by
+a learned gate; kind `{info.kind}`, {info.parameters:,} parameters, {info.size_bytes / 1000:,.1f} KB as ONNX.
 
 ## How well it does
 
@@ -67,6 +68,15 @@ The gate: {"promoted" if decision.promoted else "not promoted"}; {decision.reaso
 
 `digits` is the SHA-256 of the training table, `code` that of the step's code, the others those of parent models.
 """
+
+
+def _network(shape: dict[str, Any]) -> str:
+    """The network in the field's words, such as `Attention Bi-LSTM`."""
+    cell = ("Bi-" if shape["bidirectional"] else "") + shape["cell"].upper()
+    name = f"Attention {cell}" if shape["attention_size"] else cell
+    parts = [f"{1 + len(shape['upper_sizes'])} layers"] if shape["upper_sizes"] else []
+    parts += [word for word in ("highway", "topology") if shape[word]]
+    return f"{name} with {' and '.join(parts)}" if parts else name
 
 
 def _measured(report: Report) -> str:
