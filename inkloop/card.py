@@ -39,8 +39,8 @@ def model_card(info: ModelInfo, version: str, report: Report, decision: Decision
     worst = sorted(figures.slices.items(), key=lambda item: item[1])[:WORST_SLICES]
     return f"""# Model card: {settings.bento_name} {version}
 
-{_network(shape)} that reads a picture of {shape["frame"]} x {shape["frame"]} pixels as sequences ({readings}), merged by
-a learned gate; kind `{info.kind}`, {info.parameters:,} parameters, {info.size_bytes / 1000:,.1f} KB as ONNX.
+{_network(shape)} that reads a picture of {shape["frame"]} x {shape["frame"]} pixels as sequences ({readings}), merged
+by a learned gate; kind `{info.kind}`, {info.parameters:,} parameters, {info.size_bytes / 1000:,.1f} KB as ONNX.
 
 ## How well it does
 
