@@ -49,7 +49,7 @@ def counted(count: Callable[[Tensor], Tensor], ink: Tensor) -> Tensor:
 def holes_of(words: Tensor) -> Tensor:
     """Holes of each picture, float (pictures, 1): its separate strokes less its Euler number.
 
-    The Euler number is the number of convex less that of concave corners (Minsky and Papert 1969).
+    The Euler number is that of corners to the northwest that are convex, less those that are concave (Horn 1986).
     """
     return strokes_of(words) - total(at_each(is_convex, words)) + total(at_each(is_concave, words))
 
