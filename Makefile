@@ -31,7 +31,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies check audit format golden lock clean bench-drift monitor bench-monitor dashboard
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +108,9 @@ bench-serve: $(READY) ## time the served champion beside other servers (STORE=..
 
 bench-policies: $(READY) ## replay a stream of drifts under each policy of retraining (a quarter of an hour); keeps benchmarks/results/policies.json
 	@$(RUN) -m benchmarks.policies
+
+bench-recognizer: $(READY) ## what each shape of the recognizer costs (a minute); keeps benchmarks/results/recognizer.json
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.recognizer
 
 bench-drift: $(READY) ## false alarms and delays of the drift detector (STORE=...; a quarter of an hour); keeps benchmarks/results/drift.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.drift $(if $(STORE),--store "$(STORE)")
