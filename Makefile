@@ -31,7 +31,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +117,12 @@ bench-drift: $(READY) ## false alarms and delays of the drift detector (STORE=..
 
 bench-monitor: $(READY) ## report on a million captured rows (STORE=... for the champion; a few minutes); keeps benchmarks/results/monitor.json
 	@$(RUN) -m benchmarks.monitor $(if $(STORE),--store "$(STORE)")
+
+lab: $(READY) ## settle the articles' claims: every variant, five seeds (hours; goes on where it was stopped); writes docs/claims.md
+	@$(RUN) -m benchmarks.lab
+
+lab-quick: $(READY) ## the same with few digits, few epochs and one seed (under twenty minutes on two cores)
+	@$(RUN) -m benchmarks.lab --quick
 
 check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/ruff check
