@@ -3,13 +3,13 @@
 import time
 
 import numpy as np
-import photographs
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks import photographs
 from inkloop.errors import UserError
 from inkloop.framing import frame
 from inkloop.training import logits
