@@ -31,7 +31,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ bench-drift: $(READY) ## false alarms and delays of the drift detector (STORE=..
 
 bench-monitor: $(READY) ## report on a million captured rows (STORE=... for the champion; a few minutes); keeps benchmarks/results/monitor.json
 	@$(RUN) -m benchmarks.monitor $(if $(STORE),--store "$(STORE)")
+
+bench-train: $(READY) ## time to accuracy on one core, and the training loop beside the articles' (a quarter of an hour); keeps benchmarks/results/train.json
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.train
 
 bench-robustness: $(READY) ## what the champion reads of corrupted, photographed and other people's digits (STORE=... SOURCE=folder; minutes)
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.robustness $(if $(STORE),--store "$(STORE)") $(if $(SOURCE),--source "$(SOURCE)")

@@ -1,6 +1,7 @@
 """Augmentation: a batch of digits deformed as other hands and other paper would have it, in one resampling."""
 
 import math
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -59,13 +60,26 @@ def _grid(images: Tensor, settings: AugmentationSettings, random: torch.Generato
     cos, sin = angle.cos(), angle.sin()
     x_row = torch.stack([cos / zoom[:, 0], (shear - sin) / zoom[:, 0] * ratio, shift[:, 0]], 1)
     y_row = torch.stack([sin / zoom[:, 1] / ratio, cos / zoom[:, 1], shift[:, 1] / ratio], 1)
-    grid = F.affine_grid(torch.stack([x_row, y_row], 1), [batch, 1, height, width], align_corners=False)
-    if settings.elastic_px > 0:
-        knots = (batch, 2, settings.elastic_waves, settings.elastic_waves)
-        waves = _uniform(knots, random, 2 * settings.elastic_px / width)
-        waves[:, 1] /= ratio
-        grid = grid + F.interpolate(waves, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-    return grid
+    knots = settings.elastic_waves**2 if settings.elastic_px > 0 else 0
+    waves = _uniform((batch, 2, knots), random, 2 * settings.elastic_px / width)
+    waves[:, 1] /= ratio
+    basis = _basis(height, width, settings.elastic_waves if knots else 0).to(images.device)
+    x, y = (torch.cat([row, waves[:, way]], 1) @ basis for way, row in enumerate((x_row, y_row)))
+    return torch.stack([x, y], 2).view(batch, height, width, 2)
+
+
+@cache
+def _basis(height: int, width: int, waves: int) -> Tensor:
+    """What a displacement field is a sum of: x, y, 1, and a bump for each knot of the waves: (3 + waves^2, pixels).
+
+    So a batch's fields are one product of matrices, some four times as fast as resampling a field for each image.
+    """
+    identity = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]])
+    pixels = F.affine_grid(identity, [1, 1, height, width], align_corners=False)[0].permute(2, 0, 1)
+    flat = torch.cat([pixels, torch.ones(1, height, width)])
+    knots = torch.eye(waves**2).view(waves**2, 1, waves, waves) if waves else torch.zeros(0, 1, 1, 1)
+    bumps = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True) if waves else knots
+    return torch.cat([flat.flatten(1), bumps.reshape(len(knots), height * width)])
 
 
 def _soil(images: Tensor, settings: AugmentationSettings, random: torch.Generator) -> Tensor:
