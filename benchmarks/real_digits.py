@@ -1,11 +1,15 @@
 """MNIST for the benchmarks, fetched where it is not there yet."""
 
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from benchmarks.record import ROOT
-from inkloop import download, mnist, sources
+from inkloop import digits, download, mnist, sources
+from inkloop.digits import Digits, Split
 
 
 def folder() -> Path:
@@ -16,6 +20,14 @@ def folder() -> Path:
     return place
 
 
+@cache
 def table() -> pa.Table:
     """All 70,000 digits, of `inkloop.digits.SCHEMA`. Raises UserError if they can be had nowhere."""
     return mnist.read(folder(), sources.IngestSettings().validation_share)
+
+
+def split(name: Split) -> Digits:
+    """The digits of one split. Raises UserError as `table` does."""
+    chosen = table().filter(pc.equal(table().column("split"), name))
+    images = np.stack(list(digits.images_of(chosen)))
+    return Digits(images, chosen.column("label").to_numpy().astype(np.int64), tuple(chosen.column("id").to_pylist()))

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import real_digits, record
-from benchmarks.policies import in_memory
 from benchmarks.rivals import plain_training
 from inkloop.augmentation import AugmentationSettings, deform
-from inkloop.digits import Digits
+from inkloop.digits import Digits, Split
 from inkloop.model import ModelSettings, Recognizer, count_parameters
 from inkloop.readings import Reading
 from inkloop.training import TrainingSettings, accuracy, fit
@@ -23,6 +22,7 @@ DESCRIBED = ModelSettings(readings=(Reading(kind="rows", size=1),))
 SHAPE = ModelSettings(hidden_size=40, attention_size=16, fc_size=40, dropout=0.0)
 FAST = TrainingSettings(epochs=5, batch_size=128, learning_rate=1e-2, ema_decay=0.99)
 LIGHT = AugmentationSettings(rotation_deg=8, scale=0.08, shear=0.08, shift_px=1.5, elastic_px=1)
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SAMPLE = 6_000  # digits that the loops are compared on
 BATCH_SIZE = 64  # the articles'
 
@@ -98,8 +98,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of the comparison of loops")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    table = real_digits.table()
-    train, validation, test = (in_memory(table, split) for split in ("train", "validation", "test"))
+    train, validation, test = (real_digits.split(name) for name in SPLITS)
     rows: list[dict[str, Any]] = []
 
     def keep(row: dict[str, Any]) -> None:
