@@ -70,7 +70,7 @@ def test_a_key_is_kept_as_a_hash_alone(store: FolderStore, tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("ada", "Choose another, or run `python -m pipeline keys remove ada` first"),
+        ("ada", "Choose another, or run `.venv/bin/python -m pipeline keys remove ada` first"),
         ("", "say whose"),
         ("  ", "say whose"),
     ],

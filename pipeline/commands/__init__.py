@@ -1,0 +1,1 @@
+"""The command line: a file for each thing that commands are about. What they need is imported when they run."""
