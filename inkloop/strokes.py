@@ -22,6 +22,14 @@ Stroke = Sequence[Point]  # from pen down to pen up; one point is a dot
 def render(strokes: Sequence[Stroke]) -> NDArray[np.uint8]:
     """Draw strokes, in any unit, into the model's frame: uint8 (28, 28), white ink on black.
 
+    Raises UserError as `paths` does.
+    """
+    return framing.center(draw(scaled(paths(strokes))))
+
+
+def paths(strokes: Sequence[Stroke]) -> list[NDArray[np.float64]]:
+    """The x and y of each stroke that has points: float64 (n, 2) each, at least one of them.
+
     Raises UserError, in one sentence, if there is no point, too many, or one that is not two or three finite numbers.
     """
     try:
@@ -32,7 +40,7 @@ def render(strokes: Sequence[Stroke]) -> NDArray[np.uint8]:
         raise UserError("no pen strokes: there is not one point. Send the strokes of one digit.")
     if count > MAX_POINTS:
         raise UserError(f"too many pen strokes: {count:,} points, where {MAX_POINTS:,} are allowed. Send fewer.")
-    return framing.center(draw(scaled([points(stroke) for stroke in strokes if len(stroke)])))
+    return [points(stroke) for stroke in strokes if len(stroke)]
 
 
 def points(stroke: Stroke) -> NDArray[np.float64]:
