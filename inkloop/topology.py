@@ -41,9 +41,19 @@ def _topology(ink: Tensor) -> Tensor:
 
 def counted(count: Callable[[Tensor], Tensor], ink: Tensor) -> Tensor:
     """Have bool pictures (batch, height, width) counted as words (words, height, width): float (batch, counts)."""
+    return count(packed(ink))[: len(ink)]
+
+
+def packed(ink: Tensor) -> Tensor:
+    """Bool pictures (batch, height, width) as words (ceil(batch / WORD), height, width), a picture for each bit."""
     bits = F.pad(ink, (0, 0, 0, 0, 0, -len(ink) % WORD)).unflatten(0, (-1, WORD)).long()
-    words = (bits << torch.arange(WORD, device=ink.device)[:, None, None]).sum(1)
-    return count(words)[: len(ink)]
+    return (bits << torch.arange(WORD, device=ink.device)[:, None, None]).sum(1)
+
+
+def unpacked(words: Tensor) -> Tensor:
+    """The pictures of words, those that only fill up the last word too: bool (words * WORD, height, width)."""
+    bits = words[:, None] >> torch.arange(WORD, device=words.device)[:, None, None] & 1
+    return bits.bool().flatten(0, 1)
 
 
 def holes_of(words: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Pen paths: what a stroke is to the recurrent core, whatever its unit, place, speed and number of points."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ def test_place_and_size_of_the_digit_do_not_matter(drawing, scale, right, down):
 @given(written, st.lists(st.floats(0.01, 0.99), min_size=1, max_size=9))
 def test_the_rate_at_which_the_pen_is_sampled_does_not_matter(drawing, between):
     def oftener(stroke):
-        for (x, y), (next_x, next_y) in zip(stroke, stroke[1:], strict=False):
+        for (x, y), (next_x, next_y) in pairwise(stroke):
             yield (x, y)
             yield from ((x + (next_x - x) * share, y + (next_y - y) * share) for share in sorted(between))
         yield stroke[-1]
