@@ -59,7 +59,7 @@ def _by_highway(graph: Graph, below: str, states: str, highway: Highway, int8: b
     return graph.add("Add", carried, graph.add("Mul", gate, graph.add("Sub", states, carried)))
 
 
-def _attend(graph: Graph, states: str, attention: Attention, name: str, int8: bool) -> tuple[str, str]:
+def attend(graph: Graph, states: str, attention: Attention, name: str, int8: bool) -> tuple[str, str]:
     """Attention over states (batch, steps, features). Returns the context and the name of the weights."""
     keys = graph.add("Tanh", graph.dense(states, attention.key, int8))
     scores = graph.add("Squeeze", graph.dense(keys, attention.query, int8=False), graph.ints(2))
@@ -100,7 +100,7 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
         if reader.attention is None:
             context = _last_states(graph, states, reader.layers[-1])
         else:
-            context, weights = _attend(graph, states, reader.attention, reading.name, int8)
+            context, weights = attend(graph, states, reader.attention, reading.name, int8)
             outputs.append(helper.make_tensor_value_info(weights, TensorProto.FLOAT, ["n", "steps_" + reading.name]))
         views.append(graph.dense(context, reader.project, int8))
     joined = graph.add("Concat", *views, axis=1) if len(views) > 1 else views[0]

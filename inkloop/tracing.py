@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inkloop import pen
+from inkloop.pen import PenDigits
 from inkloop.topology import INK_LEVEL, packed, thinned, unpacked
 
 Pixel = tuple[int, int]  # row, column; the smallest is the topmost
@@ -32,6 +34,14 @@ def skeletons(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     ink = torch.from_numpy(images > INK_LEVEL * 255)
     lines: NDArray[np.bool_] = unpacked(thinned(packed(ink)))[: len(images)].numpy()
     return lines
+
+
+def traced(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> PenDigits:
+    """Pictures of digits (n, height, width), white ink on black, as a pen might have written them; labels (n,).
+
+    Raises UserError if one has no ink.
+    """
+    return PenDigits(np.stack([pen.path(trace(each)) for each in skeletons(images)]), labels)
 
 
 def trace(skeleton: NDArray[np.bool_]) -> list[NDArray[np.float64]]:

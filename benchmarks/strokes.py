@@ -1,0 +1,106 @@
+"""`make bench-strokes FILE=...`: the pen's recognizer trained on UCI's pen digits, on traced MNIST, and on both.
+
+FILE is the one file with the 7,494 training digits and after them the test digits of other writers.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import real_digits, record
+from inkloop import idx, pen, pendigits, tracing
+from inkloop.errors import UserError
+from inkloop.model import count_parameters
+from inkloop.pen import PenDigits
+from inkloop.pen_augmentation import PenAugmentationSettings
+from inkloop.pen_model import PenModelSettings, PenRecognizer
+from inkloop.pen_training import TRAINING, accuracy, fit
+
+VALIDATION_SHARE = 0.1  # of the training digits, by seed; the test digits choose nothing
+TRACED = 12_000  # of MNIST's training digits
+PEN_EPOCHS, TRACED_EPOCHS = 25, 12
+# UCI's digits are stretched to squares, and the way through the air is drawn: tracings must prepare for both.
+TRACED_HANDS = PenAugmentationSettings(stretch=0.4, joined=0.5)
+
+
+def mnist(part: str, count: int | None) -> tuple[PenDigits, float]:
+    """The first tracings of `train` or `t10k`, all if count is None, and how many were made in a second of CPU time."""
+    kinds = ("images-idx3", "labels-idx1")
+    images, labels = (idx.read(real_digits.folder() / f"{part}-{kind}-ubyte")[:count] for kind in kinds)
+    started = time.process_time()
+    digits = tracing.traced(images, labels.astype(np.int64))
+    return digits, len(digits) / (time.process_time() - started)
+
+
+def trained(learnt: PenDigits, epochs: int, hands: PenAugmentationSettings, seed: int) -> tuple[PenRecognizer, float]:
+    """A recognizer that learned these digits, and its accuracy on those of them that were held out."""
+    order = np.random.default_rng(seed).permutation(len(learnt))
+    held_out = round(VALIDATION_SHARE * len(learnt))
+    torch.manual_seed(seed)
+    model = PenRecognizer(PenModelSettings())
+    settings = TRAINING.model_copy(update={"epochs": epochs, "patience_epochs": epochs})
+    return model, fit(model, learnt.take(order[held_out:]), learnt.take(order[:held_out]), settings, hands, seed)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Means over seeds, with the smallest and the largest."""
+
+    def spread(name: str, of: list[dict[str, Any]]) -> str:
+        values = [100 * row[name] for row in of]
+        return f"{statistics.fmean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+    lines = ["| trained on | seeds | pen digits, % | traced MNIST, % |", "| --- | --- | --- | --- |"]
+    for name in dict.fromkeys(row["trained_on"] for row in rows):
+        of = [row for row in rows if row["trained_on"] == name]
+        lines.append(f"| {name} | {len(of)} | {spread('pen_digits', of)} | {spread('traced_mnist', of)} |")
+    return "\n".join(lines)
+
+
+def measure(file: Path, seeds: int, seeds_traced: int) -> None:
+    """Train, test, and keep `benchmarks/results/strokes.json`, anew after each training."""
+    pen_train, pen_test = pendigits.split(pendigits.read(file), file)
+    (traced_train, a_second), (traced_test, _) = mnist("train", TRACED), mnist("t10k", None)
+    print(f"{a_second:,.0f} pictures traced in a second")
+    plan = [
+        ("pen digits", pen_train, PEN_EPOCHS, PenAugmentationSettings(), seeds),
+        ("traced MNIST", traced_train, TRACED_EPOCHS, TRACED_HANDS, seeds_traced),
+        ("both", pen.joined(pen_train, traced_train), TRACED_EPOCHS, TRACED_HANDS, seeds_traced),
+    ]
+    rows: list[dict[str, Any]] = []
+    for name, learnt, epochs, hands, several in plan:
+        for seed in range(several):
+            started = time.process_time()
+            model, validation = trained(learnt, epochs, hands, seed)
+            row = {"trained_on": name, "seed": seed, "digits": len(learnt), "epochs": epochs, "validation": validation}
+            row |= {"pen_digits": accuracy(model, pen_test), "traced_mnist": accuracy(model, traced_test)}
+            row |= {"cpu_s": time.process_time() - started, "parameters": count_parameters(model)}
+            rows.append(row | {"traced_a_second": a_second})
+            print(rows[-1], flush=True)
+            record.keep("strokes", rows)
+    print(table(rows))
+
+
+def main() -> int:
+    """Measure; exit code 2 and one sentence if the file is not what it should be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path, help="UCI's pen digits: 7,494 rows to learn from, then the test digits")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds-traced", type=int, default=3)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        measure(asked.file, asked.seeds, asked.seeds_traced)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
