@@ -11,6 +11,7 @@ SETTINGS ?=#          of make watch: a YAML file that says what differs
 PORT ?=#              of make serve (empty: 3000), make dashboard (3001) and make monitor (8000)
 MINUTES ?=#           of make monitor: how much time a report is of; empty: a day
 VERSION ?=#           a model, by the model_version of its answers
+FILE ?=#              of make bench-strokes: UCI's pen digits, the 7,494 to learn from first
 CANARY ?=#            of make challenge: the share of those who ask; empty: only in the shadow
 REASON ?=#            of make rollback and retrain: why
 KFP_HOST ?=#          http://host:port of Kubeflow Pipelines
@@ -31,7 +32,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +112,9 @@ bench-policies: $(READY) ## replay a stream of drifts under each policy of retra
 
 bench-recognizer: $(READY) ## what each shape of the recognizer costs (a minute); keeps benchmarks/results/recognizer.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.recognizer
+
+bench-strokes: $(READY) ## train the reader of pen strokes (FILE=path/to/pendigits.csv; half an hour); keeps benchmarks/results/strokes.json
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.strokes "$(FILE)"
 
 bench-drift: $(READY) ## false alarms and delays of the drift detector (STORE=...; a quarter of an hour); keeps benchmarks/results/drift.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.drift $(if $(STORE),--store "$(STORE)")

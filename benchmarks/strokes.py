@@ -73,16 +73,16 @@ def measure(file: Path, seeds: int, seeds_traced: int) -> None:
         ("both", pen.joined(pen_train, traced_train), TRACED_EPOCHS, TRACED_HANDS, seeds_traced),
     ]
     rows: list[dict[str, Any]] = []
-    for name, learnt, epochs, hands, several in plan:
-        for seed in range(several):
-            started = time.process_time()
-            model, validation = trained(learnt, epochs, hands, seed)
-            row = {"trained_on": name, "seed": seed, "digits": len(learnt), "epochs": epochs, "validation": validation}
-            row |= {"pen_digits": accuracy(model, pen_test), "traced_mnist": accuracy(model, traced_test)}
-            row |= {"cpu_s": time.process_time() - started, "parameters": count_parameters(model)}
-            rows.append(row | {"traced_a_second": a_second})
-            print(rows[-1], flush=True)
-            record.keep("strokes", rows)
+    turns = ((seed, each) for seed in range(max(seeds, seeds_traced)) for each in plan if seed < each[-1])
+    for seed, (name, learnt, epochs, hands, _) in turns:
+        started = time.process_time()
+        model, validation = trained(learnt, epochs, hands, seed)
+        row = {"trained_on": name, "seed": seed, "digits": len(learnt), "epochs": epochs, "validation": validation}
+        row |= {"cpu_s": time.process_time() - started, "parameters": count_parameters(model)}
+        row |= {"pen_digits": accuracy(model, pen_test), "traced_mnist": accuracy(model, traced_test)}
+        rows.append(row | {"traced_a_second": a_second})
+        print(rows[-1], flush=True)
+        record.keep("strokes", rows)
     print(table(rows))
 
 
