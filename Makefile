@@ -11,7 +11,7 @@ SETTINGS ?=#          of make watch: a YAML file that says what differs
 PORT ?=#              of make serve (empty: 3000), make dashboard (3001) and make monitor (8000)
 MINUTES ?=#           of make monitor: how much time a report is of; empty: a day
 VERSION ?=#           a model, by the model_version of its answers
-FILE ?=#              of make bench-strokes: UCI's pen digits, the 7,494 to learn from first
+FILE ?=#              of make strokes: UCI's pen digits or a UNIPEN file; of make bench-strokes: UCI's
 CANARY ?=#            of make challenge: the share of those who ask; empty: only in the shadow
 REASON ?=#            of make rollback and retrain: why
 KFP_HOST ?=#          http://host:port of Kubeflow Pipelines
@@ -32,7 +32,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,12 @@ challenge: $(READY) ## try a model in the shadow of the champion, or on a share 
 
 withdraw: $(READY) ## try no challenger any longer (STORE=...)
 	@$(RUN) -m pipeline withdraw $(if $(STORE),--store "$(STORE)")
+
+strokes: $(READY) ## train a reader of pen strokes, on traced MNIST and FILE=..., and have it answer /predict/strokes (STORE=...)
+	@OMP_NUM_THREADS=1 $(RUN) -m pipeline strokes $(if $(FILE),--file "$(FILE)") $(if $(STORE),--store "$(STORE)")
+
+strokes-dismiss: $(READY) ## have pen strokes read as pictures again, by the champion (STORE=...)
+	@$(RUN) -m pipeline strokes --dismiss $(if $(STORE),--store "$(STORE)")
 
 key: $(READY) ## make an API key for corrections, or an operator's, and print it (NAME=... OPERATOR=1 STORE=...)
 	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(OPERATOR),$(if $(filter 1,$(OPERATOR)),--operator,$(error OPERATOR=$(OPERATOR): give 1 for an operator's key, or leave it out))) $(if $(STORE),--store "$(STORE)")

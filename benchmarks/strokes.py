@@ -4,6 +4,7 @@ FILE is the one file with the 7,494 training digits and after them the test digi
 """
 
 import argparse
+import json
 import statistics
 import sys
 import time
@@ -18,15 +19,13 @@ from inkloop import idx, pen, pendigits, tracing
 from inkloop.errors import UserError
 from inkloop.model import count_parameters
 from inkloop.pen import PenDigits
-from inkloop.pen_augmentation import PenAugmentationSettings
+from inkloop.pen_augmentation import TRACED_HANDS, PenAugmentationSettings
 from inkloop.pen_model import PenModelSettings, PenRecognizer
 from inkloop.pen_training import TRAINING, accuracy, fit
 
 VALIDATION_SHARE = 0.1  # of the training digits, by seed; the test digits choose nothing
 TRACED = 12_000  # of MNIST's training digits
 PEN_EPOCHS, TRACED_EPOCHS = 25, 12
-# UCI's digits are stretched to squares, and the way through the air is drawn: tracings must prepare for both.
-TRACED_HANDS = PenAugmentationSettings(stretch=0.4, joined=0.5)
 
 
 def mnist(part: str, count: int | None) -> tuple[PenDigits, float]:
@@ -62,8 +61,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def measure(file: Path, seeds: int, seeds_traced: int) -> None:
-    """Train, test, and keep `benchmarks/results/strokes.json`, anew after each training."""
+def kept() -> list[dict[str, Any]]:
+    """The rows of `benchmarks/results/strokes.json`; none if there is no such file."""
+    path = record.RESULTS / "strokes.json"
+    return json.loads(path.read_text())["rows"] if path.is_file() else []
+
+
+def measure(file: Path, seeds: int, seeds_traced: int, rows: list[dict[str, Any]]) -> None:
+    """Train what is not in the rows, test, and keep `benchmarks/results/strokes.json`, anew after each training."""
     pen_train, pen_test = pendigits.split(pendigits.read(file), file)
     (traced_train, a_second), (traced_test, _) = mnist("train", TRACED), mnist("t10k", None)
     print(f"{a_second:,.0f} pictures traced in a second")
@@ -72,8 +77,9 @@ def measure(file: Path, seeds: int, seeds_traced: int) -> None:
         ("traced MNIST", traced_train, TRACED_EPOCHS, TRACED_HANDS, seeds_traced),
         ("both", pen.joined(pen_train, traced_train), TRACED_EPOCHS, TRACED_HANDS, seeds_traced),
     ]
-    rows: list[dict[str, Any]] = []
-    turns = ((seed, each) for seed in range(max(seeds, seeds_traced)) for each in plan if seed < each[-1])
+    done = {(row["trained_on"], row["seed"]) for row in rows}
+    every = ((seed, each) for seed in range(max(seeds, seeds_traced)) for each in plan if seed < each[-1])
+    turns = [(seed, each) for seed, each in every if (each[0], seed) not in done]
     for seed, (name, learnt, epochs, hands, _) in turns:
         started = time.process_time()
         model, validation = trained(learnt, epochs, hands, seed)
@@ -92,10 +98,11 @@ def main() -> int:
     parser.add_argument("file", type=Path, help="UCI's pen digits: 7,494 rows to learn from, then the test digits")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seeds-traced", type=int, default=3)
+    parser.add_argument("--resume", action="store_true", help="keep the trainings that were kept, and add the others")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        measure(asked.file, asked.seeds, asked.seeds_traced)
+        measure(asked.file, asked.seeds, asked.seeds_traced, kept() if asked.resume else [])
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -13,11 +13,11 @@ WEIGHTS_NAME = "weights.safetensors"
 INFO_NAME = "model.json"
 CARD_NAME = "card.md"
 
-Kind = Literal["teacher", "student", "pruned", "int8"]
+Kind = Literal["teacher", "student", "pruned", "int8", "pen"]
 
 
 class ModelInfo(Settings):
-    """What `model.json` holds: architecture (see `inkloop.model.ModelSettings`), size, metrics and lineage."""
+    """What `model.json` holds: architecture (`ModelSettings` or `PenModelSettings`), size, metrics and lineage."""
 
     kind: Kind
     architecture: dict[str, Any]

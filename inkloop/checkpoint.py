@@ -4,17 +4,36 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from inkloop import artifacts
+from inkloop import artifacts, pen_export
 from inkloop.artifacts import Kind, ModelInfo
 from inkloop.export import export
 from inkloop.files import written_whole
 from inkloop.model import ModelSettings, Recognizer, count_parameters
+from inkloop.pen_model import PenRecognizer
 
 
 def save(model: Recognizer, folder: Path, kind: Kind, metrics: dict[str, float], lineage: dict[str, str]) -> ModelInfo:
     """Write the model directory: ONNX (INT8 if that is its kind), weights, and `model.json` last."""
     folder.mkdir(parents=True, exist_ok=True)
     size_bytes = export(model, folder / artifacts.ONNX_NAME, int8=kind == "int8")
+    return _described(model, folder, kind, size_bytes, metrics, lineage)
+
+
+def save_pen(model: PenRecognizer, folder: Path, metrics: dict[str, float], lineage: dict[str, str]) -> ModelInfo:
+    """Write the model directory of a pen's recognizer, as `save` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size_bytes = pen_export.export(model, folder / artifacts.ONNX_NAME)
+    return _described(model, folder, "pen", size_bytes, metrics, lineage)
+
+
+def _described(
+    model: Recognizer | PenRecognizer,
+    folder: Path,
+    kind: Kind,
+    size_bytes: int,
+    metrics: dict[str, float],
+    lineage: dict[str, str],
+) -> ModelInfo:
     with written_whole(folder / artifacts.WEIGHTS_NAME) as unfinished:
         save_file(model.state_dict(), unfinished)
     info = ModelInfo(

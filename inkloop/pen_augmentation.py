@@ -24,6 +24,10 @@ class PenAugmentationSettings(Settings):
     joined: Share = 0.0  # of the digits, those whose lifted pen leaves ink, as on a screen that loses its events
 
 
+# For tracings, which are to serve files whose digits are stretched to squares, with the way through the air drawn.
+TRACED_HANDS = PenAugmentationSettings(stretch=0.4, joined=0.5)
+
+
 def deform(
     paths: NDArray[np.float64], settings: PenAugmentationSettings, random: np.random.Generator
 ) -> NDArray[np.float64]:

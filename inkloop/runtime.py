@@ -13,6 +13,18 @@ ATTENTION_PREFIX = "attention_"
 onnxruntime.disable_telemetry_events()
 
 
+def session(folder: Path) -> onnxruntime.InferenceSession:
+    """The ONNX model of a model directory, on one thread. Raises UserError if it is not readable."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    path = folder / artifacts.ONNX_NAME
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors share no other base
+        raise artifacts.unreadable(path, error) from error
+
+
 class Recognizer:
     """A loaded model: one session, one thread, safe to call from several threads."""
 
@@ -20,14 +32,7 @@ class Recognizer:
         """Load the model directory. Raises UserError if the folder holds no whole model."""
         self.info = artifacts.info(folder)
         self.digest = artifacts.digest(folder)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        path = folder / artifacts.ONNX_NAME
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own errors share no other base
-            raise artifacts.unreadable(path, error) from error
+        self._session = session(folder)
         self._attention = [o.name for o in self._session.get_outputs() if o.name.startswith(ATTENTION_PREFIX)]
 
     @property

@@ -16,7 +16,7 @@ PEN_WIDTH = 2.2  # pixels in the frame, as MNIST's pens have at the median
 OVERSAMPLING = 8  # lines a pixel is made of, each way: its grey is the share of them that the pen covered
 
 Point = Sequence[float]  # x, y and maybe a time; y grows downward
-Stroke = Sequence[Point]  # from pen down to pen up; one point is a dot
+Stroke = Sequence[Point] | NDArray[np.float64]  # from pen down to pen up; one point is a dot
 
 
 def render(strokes: Sequence[Stroke]) -> NDArray[np.uint8]:

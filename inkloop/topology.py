@@ -46,13 +46,13 @@ def counted(count: Callable[[Tensor], Tensor], ink: Tensor) -> Tensor:
 
 def packed(ink: Tensor) -> Tensor:
     """Bool pictures (batch, height, width) as words (ceil(batch / WORD), height, width), a picture for each bit."""
-    bits = F.pad(ink, (0, 0, 0, 0, 0, -len(ink) % WORD)).unflatten(0, (-1, WORD)).long()
+    bits: Tensor = F.pad(ink, (0, 0, 0, 0, 0, -len(ink) % WORD)).unflatten(0, (-1, WORD)).long()
     return (bits << torch.arange(WORD, device=ink.device)[:, None, None]).sum(1)
 
 
 def unpacked(words: Tensor) -> Tensor:
     """The pictures of words, those that only fill up the last word too: bool (words * WORD, height, width)."""
-    bits = words[:, None] >> torch.arange(WORD, device=words.device)[:, None, None] & 1
+    bits: Tensor = words[:, None] >> torch.arange(WORD, device=words.device)[:, None, None] & 1
     return bits.bool().flatten(0, 1)
 
 

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from inkloop.pen_runtime import PenReader
 from inkloop.runtime import Recognizer
 from serving import metrics, openapi, problems
 from serving.capture import Capture
@@ -99,7 +100,7 @@ def create_app(swagger_ui: Path) -> Starlette:
             Exception: problems.on_crash,
         },
     )
-    app.state.challenge, app.state.shadow = None, Shadow()
+    app.state.challenge, app.state.shadow, app.state.pen = None, Shadow(), None
     app.state.capture, app.state.keys = None, Keys(None)
     return app
 
@@ -108,6 +109,11 @@ def answer_with(app: Starlette, recognizer: Recognizer) -> None:
     """Make this the model that answers, from the next request on; may be called from any thread."""
     app.state.recognizer = recognizer
     metrics.MODELS.champion = metrics.label(recognizer)
+
+
+def read_strokes_with(app: Starlette, pen: PenReader | None) -> None:
+    """Make this the model that answers to pen strokes, from the next request on; None: the one that reads pictures."""
+    app.state.pen = pen
 
 
 def capture_with(app: Starlette, capture: Capture) -> None:

@@ -4,24 +4,30 @@ import logging
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from starlette.applications import Starlette
 
-from infra import challenger, registry, signing
+from infra import challenger, pen_pointer, registry, signing
 from infra.storage import IMPATIENT, FolderStore, Store, open_store
 from inkloop import artifacts, framing
 from inkloop.errors import UserError
+from inkloop.pen_runtime import PenReader
 from inkloop.runtime import Recognizer
 from serving import metrics
-from serving.app import answer_with
+from serving.app import answer_with, read_strokes_with
 from serving.shadow import Challenge, challenge_with
 
 POLL_S = 2.0
+A_SEVEN = [[(0.0, 0.0), (8.0, 0.0), (3.0, 10.0)]]
 LONGEST_WAIT_S = 60.0  # between two tries of a model that cannot be loaded
 
 log = logging.getLogger("inkloop.serving")
+
+Model = TypeVar("Model")
 
 
 def load(store: Store, digest: str) -> Recognizer:
@@ -34,6 +40,19 @@ def load(store: Store, digest: str) -> Recognizer:
         folder = Path(scratch) / "model"
         registry.fetch(store, digest, folder)
         return _tried(Recognizer(folder))
+
+
+def load_pen(store: Store, digest: str) -> PenReader:
+    """A published model that reads pen strokes, checked as `load` does. Raises UserError as it does."""
+    signing.require_trusted(store, digest)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        registry.fetch(store, digest, folder)
+        reader = PenReader(folder)
+    answer, _ = reader.explained(A_SEVEN)
+    if answer.shape != (10,) or not abs(float(answer.sum()) - 1) < 1e-3:
+        raise UserError(f"model {reader.version}: its answer is not ten probabilities. Train it again.")
+    return reader
 
 
 def load_bundled(folder: Path) -> Recognizer:
@@ -64,7 +83,8 @@ class Watcher:
         self._app, self._url = app, store_url
         self._store: Store | None = None
         self._unreachable = False
-        self._champion, self._challenger = _Reload("champion"), _Reload("challenger")
+        self._champion, self._challenger = _Reload("champion", load), _Reload("challenger", load)
+        self._pen = _Reload("pen", load_pen)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="inkloop-watcher", daemon=True)
 
@@ -80,14 +100,15 @@ class Watcher:
     def _watch(self) -> None:
         while not self._stopped.is_set():
             began = time.monotonic()
-            self._look()
+            self.look()
             self._stopped.wait(max(0.1, POLL_S - (time.monotonic() - began)))
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """See to it once that the models that the store wants answer."""
         try:
             # Opened here: a store that cannot even be named must not keep the server from answering.
             store = self._store = self._store or open_store(self._url, IMPATIENT)
-            wanted, tried = registry.reigning(store), challenger.challenger(store)
+            wanted, tried, pen = registry.reigning(store), challenger.challenger(store), pen_pointer.appointed(store)
         except Exception as error:  # whatever it is, this thread must outlive it
             metrics.RELOAD_FAILURES.labels("store").inc()
             if not self._unreachable:
@@ -101,6 +122,7 @@ class Watcher:
         self._unreachable = False
         self._follow_champion(store, wanted)
         self._follow_challenger(store, wanted, tried)
+        self._follow_pen(store, pen)
 
     def _follow_champion(self, store: Store, wanted: registry.Champion) -> None:
         before: Recognizer = self._app.state.recognizer
@@ -128,22 +150,34 @@ class Watcher:
         if recognizer is not None:
             log.info("Challenger %s is tried: %s, share %g.", tried.version, tried.mode, tried.share)
 
+    def _follow_pen(self, store: Store, wanted: pen_pointer.Appointed | None) -> None:
+        before: PenReader | None = self._app.state.pen
+        if wanted is None:
+            if before is not None:
+                read_strokes_with(self._app, None)
+                log.info("Strokes are read as pictures, no longer by model %s.", before.version)
+        elif before is None or before.digest != wanted.digest:
+            reader = self._pen.load(store, wanted.digest)
+            if reader is not None:
+                read_strokes_with(self._app, reader)
+                log.info("Model %s reads pen strokes.", reader.version)
 
-class _Reload:
+
+class _Reload(Generic[Model]):
     """Loads models for one role; one that fails is tried again after 2 s, 4 s and so on up to a minute."""
 
-    def __init__(self, role: str) -> None:
-        self._role, self._digest = role, ""
+    def __init__(self, role: str, load: Callable[[Store, str], Model]) -> None:
+        self._role, self._load, self._digest = role, load, ""
         self._failures, self._not_before = 0, 0.0
 
-    def load(self, store: Store, digest: str) -> Recognizer | None:
+    def load(self, store: Store, digest: str) -> Model | None:
         """The model, None if it cannot be loaded or is not to be tried yet."""
         if digest != self._digest:
             self._digest, self._failures, self._not_before = digest, 0, 0.0
         if time.monotonic() < self._not_before:
             return None
         try:
-            recognizer = load(store, digest)
+            model = self._load(store, digest)
         except Exception as error:  # whatever it is, the model before goes on answering
             self._failures += 1
             wait_s = min(POLL_S * 2 ** (self._failures - 1), LONGEST_WAIT_S)
@@ -154,7 +188,7 @@ class _Reload:
             log.error(message, self._role, version, wait_s, error, exc_info=_unexpected(error))
             return None
         self._digest = ""
-        return recognizer
+        return model
 
 
 def _unexpected(error: Exception) -> Exception | None:

@@ -83,16 +83,16 @@ def from_json(body: bytes) -> Image | bytes:
     return _from_base64(sent) if isinstance(sent, str) else pixels_of(sent)
 
 
-def from_strokes(body: bytes) -> Image:
+def from_strokes(body: bytes) -> tuple[Any, Image]:
     """Pen strokes as JSON, alone or under `strokes`: each a list of points `[x, y]` or `[x, y, time]`, y downward.
 
-    Returns uint8 (28, 28). Raises Problem.
+    Returns them, checked, and drawn: uint8 (28, 28). Raises Problem.
     """
     sent = parsed(body, "strokes")
     try:
         if not all(type(number) in (int, float) for stroke in sent for point in stroke for number in point):
             raise strokes.malformed()
-        return strokes.render(sent)
+        return sent, strokes.render(sent)
     except TypeError:
         raise _explained(strokes.malformed()) from None
     except UserError as error:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inkloop.runtime import Recognizer
+from inkloop.pen_runtime import PenReader
 from serving import batches, consent, metrics
 from serving.feedback import Feedback
 from serving.inputs import from_strokes, media_type, read_body, read_image, unsupported, unusable
@@ -38,16 +38,22 @@ async def predict(request: Request) -> Response:
 
 
 async def predict_strokes(request: Request) -> Response:
-    """Which digit the pen strokes are, and how sure the model is of each."""
+    """Which digit the pen strokes are, and how sure the model is of each; drawn as a picture if none reads strokes."""
     _expect_json(request)
-    return await _answer(request, from_strokes(await read_body(request)))
+    drawing, image = from_strokes(await read_body(request))
+    pen: PenReader | None = request.app.state.pen
+    if pen is None:
+        return await _answer(request, image)
+    probabilities, attention = pen.explained(drawing)
+    answers = _answers(image[None], probabilities[None], pen.version)
+    return await _said(request, answers, _explanation(image, {"pen": attention}) if _asks_why(request) else {})
 
 
 async def predict_batch(request: Request) -> Response:
     """Which digit each of many pictures shows."""
     images = await run_sync(batches.read_images, request.headers.get("content-type", ""), await read_body(request))
     recognizer = chosen(request, images)
-    answers = _answers(images, await batches.probabilities(recognizer, images), recognizer)
+    answers = _answers(images, await batches.probabilities(recognizer, images), recognizer.version)
     headers = await _kept(request, answers)
     said = {
         "labels": answers.labels,
@@ -85,28 +91,36 @@ def json_response(content: dict[str, Any], headers: dict[str, str] | None = None
 async def _answer(request: Request, image: NDArray[np.uint8]) -> Response:
     recognizer, images = chosen(request, image), image[None]
     # In the event loop: an answer takes a fifth of a millisecond, about what handing it to a thread would.
-    if request.query_params.get("attention") == "1":
-        probabilities, attention = recognizer.explained(images)
-        explanation: dict[str, Any] = {
-            "attention": {name: weights[0] for name, weights in attention.items()},
-            "picture": base64.b64encode(image.tobytes()).decode(),
-        }
-    else:
-        probabilities, explanation = recognizer.probabilities(images), {}
-    answers = _answers(images, probabilities, recognizer)
+    if not _asks_why(request):
+        return await _said(request, _answers(images, recognizer.probabilities(images), recognizer.version), {})
+    probabilities, attention = recognizer.explained(images)
+    explanation = _explanation(image, {name: weights[0] for name, weights in attention.items()})
+    return await _said(request, _answers(images, probabilities, recognizer.version), explanation)
+
+
+def _asks_why(request: Request) -> bool:
+    return request.query_params.get("attention") == "1"
+
+
+def _explanation(image: NDArray[np.uint8], attention: dict[str, NDArray[np.float32]]) -> dict[str, Any]:
+    return {"attention": attention, "picture": base64.b64encode(image.tobytes()).decode()}
+
+
+async def _said(request: Request, answers: Answers, explanation: dict[str, Any]) -> Response:
+    """The response to one digit, once its answer is counted and captured."""
     headers = await _kept(request, answers)
     said = {
         "label": answers.labels[0],
-        "probabilities": probabilities[0],
+        "probabilities": answers.probabilities[0],
         "model_version": answers.version,
         "prediction_id": id_text(answers.ids[0]),
     }
     return json_response(said | explanation, headers)
 
 
-def _answers(images: NDArray[np.uint8], probabilities: NDArray[np.float32], recognizer: Recognizer) -> Answers:
+def _answers(images: NDArray[np.uint8], probabilities: NDArray[np.float32], version: str) -> Answers:
     labels: list[int] = probabilities.argmax(1).tolist()
-    return Answers(images, probabilities, labels, [new_id() for _ in labels], recognizer.version)
+    return Answers(images, probabilities, labels, [new_id() for _ in labels], version)
 
 
 async def _kept(request: Request, answers: Answers) -> dict[str, str]:
@@ -115,7 +129,8 @@ async def _kept(request: Request, answers: Answers) -> dict[str, str]:
     metrics.answers_by_model(answers.version).inc(len(answers.labels))
     for label, count in Counter(answers.labels).items():
         metrics.answers(label).inc(count)
-    if state.challenge is not None:
+    is_pens = state.pen is not None and answers.version == state.pen.version
+    if state.challenge is not None and not is_pens:  # a challenger reads pictures, as the champion does
         for image, probabilities in zip(answers.images, answers.probabilities, strict=True):
             state.shadow.compare(state.challenge, image, answers.version, probabilities)
     return await consent.capture_answers(state.capture, request.scope["headers"], *answers)
