@@ -74,7 +74,7 @@ SCHEMAS: Json = {
             "model_version": {"type": "string", "description": "of the one that answered: the start of its SHA-256"},
             "attention": {
                 "type": "object",
-                "description": "if asked for: for each reading, such as `rows2`, how much each of its steps counted",
+                "description": "if asked for: for each reading, such as `rows2` or `pen`, how much each step counted",
                 "additionalProperties": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}},
             },
             "picture": {
@@ -260,6 +260,7 @@ BATCH: Json = {
 }
 STROKES: Json = {
     "summary": "Read one digit from pen strokes",
+    "description": "By a model that reads strokes as sequences where one is appointed, else drawn as a picture.",
     "parameters": [ATTENTION, *KEEPING],
     "requestBody": {
         "required": True,
