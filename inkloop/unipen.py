@@ -53,6 +53,8 @@ def read(path: Path) -> PenDigits:
                     raise statement.wrong("its .COORD names no X and Y")
             case ".PEN_DOWN":
                 strokes.append(_points(statement, columns))
+            case ".PEN_UP" if statement.text.strip():  # the way through the air is counted as a stroke, without ink
+                strokes.append([])
             case ".SEGMENT" if (found := SEGMENT.match(statement.text)) and re.fullmatch("[0-9]", found["label"]):
                 segments.append((statement, int(found["label"])))
     if not segments:
@@ -67,10 +69,10 @@ def statements(path: Path, above: tuple[Path, ...]) -> Iterator[Statement]:
         lines = path.read_text("latin-1").splitlines()
     except OSError as error:
         raise UserError(f"{path}: not readable ({error.strerror}).") from None
-    starts = [number for number, line in enumerate(lines) if line.lstrip().startswith(".")]
+    starts = [number for number, line in enumerate(lines) if line.startswith(".")]
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        keyword, _, rest = lines[start].strip().partition(" ")
-        statement = Statement(keyword, "\n".join([rest, *lines[start + 1 : end]]), path, start + 1)
+        keyword, *rest = lines[start].split(None, 1)
+        statement = Statement(keyword, "\n".join([*rest, *lines[start + 1 : end]]), path, start + 1)
         if keyword != ".INCLUDE":
             yield statement
         elif (included := _included(statement)) is not None:

@@ -60,7 +60,7 @@ def read(file: Path) -> PenDigits:
     Raises UserError if it is neither.
     """
     try:
-        is_unipen = any(line.lstrip().startswith(b".") for line in file.read_bytes().splitlines())
+        is_unipen = any(line.startswith(b".") for line in file.read_bytes().splitlines())
     except OSError:
         is_unipen = False
     return unipen.read(file) if is_unipen else pendigits.read(file)

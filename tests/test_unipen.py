@@ -48,6 +48,18 @@ def test_a_segment_stands_where_it_is_written_among_the_strokes(tmp_path):
     check(unipen.read(tmp_path / "pendigits.tra"))
 
 
+def test_a_way_through_the_air_that_has_points_is_counted_and_is_not_ink(tmp_path):
+    hovering = STROKES.replace(".PEN_UP\n", ".PEN_UP\n\t300\t17\n\t310\t12\n")
+    segments = '.SEGMENT CHARACTER 0-2 ? "4"\n.SEGMENT CHARACTER 4 ? "7"\n'
+    (tmp_path / "digits.dat").write_text(hovering + segments)
+    check(unipen.read(tmp_path / "digits.dat"))
+
+
+def test_keywords_within_a_text_are_text(tmp_path):
+    (tmp_path / "digits.dat").write_text(f".COMMENT points lie between\n  .PEN_DOWN and .PEN_UP.\n{SEGMENTS}{STROKES}")
+    check(unipen.read(tmp_path / "digits.dat"))
+
+
 def test_other_columns_are_passed_over(tmp_path):
     timed = "".join(pen_down(stroke, " 17 0.5") for stroke in [*FOUR, *SEVEN])
     (tmp_path / "digits.dat").write_text(f".COORD X Y T P\n.X_DIM 1000\n{SEGMENTS}{timed}")
