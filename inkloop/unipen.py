@@ -59,7 +59,7 @@ def read(path: Path) -> PenDigits:
                 segments.append((statement, int(found["label"])))
     if not segments:
         raise UserError(f'{path}: no digit in it. Name a UNIPEN file with lines such as .SEGMENT CHARACTER 0-1 ? "4".')
-    paths = [pen.path(_drawing(statement, strokes)) for statement, _ in segments]
+    paths = [_path(statement, strokes) for statement, _ in segments]
     return PenDigits(np.stack(paths), np.array([label for _, label in segments], np.int64))
 
 
@@ -101,8 +101,8 @@ def _points(statement: Statement, columns: list[str]) -> list[Point]:
         raise statement.wrong(f"below its .PEN_DOWN are lines that are not the numbers {' '.join(columns)}") from None
 
 
-def _drawing(statement: Statement, strokes: list[list[Point]]) -> list[list[Point]]:
-    """The strokes that a segment names, such as `0-1`, `3,5` or, from point to point, `0:3-1:17`."""
+def _path(statement: Statement, strokes: list[list[Point]]) -> pen.Path:
+    """The path through the strokes that a segment names, such as `0-1`, `3,5` or, from point to point, `0:3-1:17`."""
     named = statement.text.split()[1]
     drawing = []
     for span in named.split(","):
@@ -115,6 +115,7 @@ def _drawing(statement: Statement, strokes: list[list[Point]]) -> list[list[Poin
             parts[-1] = parts[-1][: int(found["end"]) + 1]
         parts[0] = parts[0][int(found["begin"] or 0) :]
         drawing += parts
-    if not any(drawing):
-        raise statement.wrong(f"strokes {named} have no points")
-    return drawing
+    try:
+        return pen.path(drawing)
+    except UserError as error:
+        raise statement.wrong(f"of strokes {named}: {str(error).rstrip('.')}") from None
