@@ -49,16 +49,25 @@ def is_framed(picture: Grey) -> bool:
 
 def fit(digit: Ink) -> Ink:
     """Scale a cut-out digit so that its longer side is 20 pixels, in proportion; no stroke gets thinner than a pen."""
-    scale = BOX / max(digit.shape)
-    if scale == 1:
+    if max(digit.shape) == BOX:
         return digit
-    missing = round(MIN_STROKE / scale - stroke_width(digit))
-    if scale < 1 and missing > 0:
-        digit = ndimage.grey_dilation(np.pad(digit, (missing + 1) // 2), size=(missing + 1, missing + 1))
-        scale = BOX / max(digit.shape)
+    digit = thick_enough(digit, BOX / max(digit.shape))
+    scale = BOX / max(digit.shape)
     height, width = digit.shape
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    fitted = np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC)).clip(0)
+    return resized(digit, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def thick_enough(ink: Ink, scale: float) -> Ink:
+    """The ink, its strokes made wider, and itself by as much, where scaling would make them thinner than a pen's."""
+    missing = round(MIN_STROKE / scale - stroke_width(ink)) if scale < 1 else 0
+    if missing <= 0:
+        return ink
+    return np.asarray(ndimage.grey_dilation(np.pad(ink, (missing + 1) // 2), size=(missing + 1, missing + 1)))
+
+
+def resized(ink: Ink, height: int, width: int) -> Ink:
+    """Ink, not all 0, with smooth edges at another size: float32 (height, width), the whitest of it 255."""
+    fitted = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BICUBIC)).clip(0)
     return np.asarray(fitted * (255 / fitted.max()), np.float32)
 
 

@@ -1,4 +1,6 @@
-"""Finding the ink: where in a picture the digit is, whatever the light, the paper and the color of the pen."""
+"""Finding the ink: where in a picture the digits are, whatever the light, the paper and the color of the pen."""
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +12,14 @@ from inkloop.errors import UserError
 WORKING_SIZE = 320  # pixels of the longer side: more adds time, not legibility
 SMALLEST_SIZE = 100  # pixels of a digit's longer side below which it is looked at again from nearer
 MIN_CONTRAST = 16  # grey levels between ink and paper below which a picture counts as blank
+LINE_SIZE = 1_600  # pixels of a line's longer side, for the same reason
+SMALLEST_ROWS = 40  # pixels of a line's height below which it is looked at again from nearer
 POLARITY_SIZE = 80  # pixels of the longer side on which is judged which of ink and paper is darker
 POLARITY_RADIUS = 0.1  # of the longer side: the surroundings from which ink stands out
 PAPER_WINDOW = 0.25  # of the picture's longer side: what is dark and narrower than this may be ink, what is wider not
 FAINTEST, FULL = 0.35, 0.65  # of the pen's depth: less is paper, more is solid ink; half is where the edge of a line is
 SPECK_SHARE = 0.03  # of the largest stroke's ink: less is dust
+SPECK_LENGTH = 0.2  # of the height of a line's largest stroke: what is shorter is dust
 NEAR = 0.25  # of the largest stroke's length: parts of one digit lie no farther apart
 FATTEST = 0.4  # width of a stroke over the length of the digit: MNIST has none so broad
 
@@ -29,7 +34,7 @@ def find(picture: Grey) -> Ink:
     picture: uint8 (height, width). Raises UserError if there is nothing in it, or nothing like a digit.
     """
     small = shrink(picture, WORKING_SIZE)
-    ink = drawn(small) if is_drawn(small) else written(small)
+    ink = drawn(small) if is_drawn(small) else written(small, WORKING_SIZE, Strokes.digit)
     rows, columns = ndimage.find_objects((ink > 0).astype(np.int8))[0]
     height, width = rows.stop - rows.start, columns.stop - columns.start
     scale = max(picture.shape) / max(small.shape)
@@ -37,6 +42,21 @@ def find(picture: Grey) -> Ink:
         margin = max(height, width) // 2 + 2
         return find(picture[around(rows, margin, scale), around(columns, margin, scale)])
     return np.asarray(ink[rows, columns])
+
+
+def find_line(picture: Grey) -> Ink:
+    """The ink of the one line of digits in a picture, as `find` does: float32 (height, width), 0..255, not cut out.
+
+    picture: uint8 (height, width). Raises UserError if there is nothing in it, or nothing like digits.
+    """
+    small = shrink(picture, LINE_SIZE)
+    ink = drawn(small) if is_drawn(small) else written(small, LINE_SIZE, Strokes.line)
+    rows, columns = ndimage.find_objects((ink > 0).astype(np.int8))[0]
+    height, scale = rows.stop - rows.start, max(picture.shape) / max(small.shape)
+    if scale > 1 and height < SMALLEST_ROWS and columns.stop - columns.start < small.shape[1] / 2:
+        margin = height + 2
+        return find_line(picture[around(rows, margin, scale), around(columns, margin, scale)])
+    return ink
 
 
 def around(side: slice, margin: int, scale: float) -> slice:
@@ -72,18 +92,21 @@ def drawn(picture: Grey) -> Ink:
     return ink
 
 
-def written(picture: Grey) -> Ink:
-    """Ink in a photograph or scan, without shadows, printed lines, grain and what lies beside the sheet."""
+def written(picture: Grey, longer_side: int, pick: Callable[["Strokes"], Ink]) -> Ink:
+    """Ink in a photograph or scan, without shadows, printed lines, grain and what lies beside the sheet.
+
+    longer_side: pixels of a picture whose grain is one pixel wide; pick: which strokes are wanted.
+    """
     picture = sheet(picture)
-    soft = ndimage.gaussian_filter(picture.astype(np.float32), max(picture.shape) / WORKING_SIZE)
+    soft = ndimage.gaussian_filter(picture.astype(np.float32), max(picture.shape) / longer_side)
     likely, unlikely = (soft, 255 - soft) if is_dark_on_light(picture) else (255 - soft, soft)
     try:
-        return dark_ink(likely)
+        return dark_ink(likely, pick)
     except UserError:
-        return dark_ink(unlikely)
+        return dark_ink(unlikely, pick)
 
 
-def dark_ink(soft: Ink) -> Ink:
+def dark_ink(soft: Ink, pick: Callable[["Strokes"], Ink]) -> Ink:
     """Ink that is darker than the paper, in a picture made smooth. Raises UserError if there is no digit."""
     light = paper(soft).clip(1)
     depth = 1 - soft / light  # in shares of the light there, for a pen in the shade is as black as in the sun
@@ -96,7 +119,7 @@ def dark_ink(soft: Ink) -> Ink:
         pen = float(np.median(depth[inked]))
         strokes = Strokes(((depth / pen - FAINTEST) / (FULL - FAINTEST)).clip(0, 1) * np.float32(255))
         if strokes.along_the_edge.all() or not strokes.along_the_edge.any():
-            return strokes.digit()
+            return pick(strokes)
         depth[strokes.at(strokes.along_the_edge)] = 0
     raise blank()
 
@@ -172,8 +195,23 @@ class Strokes:
         """The ink of the heaviest piece and those that belong to it. Raises UserError if that is no digit."""
         main = int(self._weight.argmax())
         length = self._length[main]
-        gap = np.maximum(self._start - self._stop[main], self._start[main] - self._stop).max(1)
-        kept = (gap <= NEAR * length) & (self._weight >= SPECK_SHARE * self._weight[main])
+        gap = self._gaps(main).max(1)
+        return self._kept((gap <= NEAR * length) & (self._weight >= SPECK_SHARE * self._weight[main]), length)
+
+    def line(self) -> Ink:
+        """The ink of the heaviest piece and of those beside it. Raises UserError if these are no digits."""
+        main = int(self._weight.argmax())
+        height = (self._stop - self._start)[main, 0]
+        gap = self._gaps(main)[:, 0]
+        return self._kept((gap <= NEAR * height) & (self._length >= SPECK_LENGTH * height), height)
+
+    def _gaps(self, main: int) -> NDArray[np.int64]:
+        """Rows and columns between each piece's box and that of `main`, (n, 2); below 0 where they overlap."""
+        gaps: NDArray[np.int64] = np.maximum(self._start - self._stop[main], self._start[main] - self._stop)
+        return gaps
+
+    def _kept(self, kept: Mask, length: float) -> Ink:
+        """The ink of these pieces, the size of a digit being `length`. Raises UserError if that is no digit."""
         ink = np.where(self.at(kept), self.ink, np.float32(0))
         if self._weight[kept].sum() < 0.3 * self._weight.sum() or is_blot(ink, length):
             raise blank()
@@ -195,4 +233,4 @@ def stroke_width(ink: Ink) -> float:
 
 def blank() -> UserError:
     """The error for a picture without a digit."""
-    return UserError("a blank picture: no ink stands out from the paper. Send a picture of one digit.")
+    return UserError("a blank picture: no ink stands out from the paper. Send one with a digit in it.")
