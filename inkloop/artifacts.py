@@ -13,7 +13,7 @@ WEIGHTS_NAME = "weights.safetensors"
 INFO_NAME = "model.json"
 CARD_NAME = "card.md"
 
-Kind = Literal["teacher", "student", "pruned", "int8", "pen"]
+Kind = Literal["teacher", "student", "pruned", "int8", "pen", "line"]
 
 
 class ModelInfo(Settings):

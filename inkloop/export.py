@@ -26,6 +26,19 @@ def check_int8(settings: ModelSettings) -> None:
         raise UserError(f"cell: {settings.cell}: ONNX Runtime runs only LSTMs in INT8. Set cell: lstm.")
 
 
+def normalized(graph: Graph, images: str) -> str:
+    """Pixels 0..255 to the model's input; see `model.normalize`."""
+    scale, shift = np.float32(1 / 255 / PIXEL_STD), np.float32(-PIXEL_MEAN / PIXEL_STD)
+    scaled = graph.add("Mul", graph.add("Cast", images, to=TensorProto.FLOAT), graph.constant(np.array(scale)))
+    return graph.add("Add", scaled, graph.constant(np.array(shift)))
+
+
+def as_model(proto: onnx.GraphProto) -> onnx.ModelProto:
+    """The finished graph as a file's content."""
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB_DOMAIN, 1)]
+    return helper.make_model(proto, opset_imports=opsets, ir_version=8, producer_name="inkloop")
+
+
 def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
     """Normalized pixels (batch, frame, frame) to a sequence (steps, batch, features); see `readings.read`."""
     tile_height, tile_width = reading.tile(frame)
@@ -39,13 +52,16 @@ def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
     return graph.add("Reshape", laid_out, graph.ints(down * across, -1, tile_height * tile_width))
 
 
-def _read(graph: Graph, sequence: str, reader: Reader, int8: bool) -> str:
-    """A sequence (steps, batch, features) to the top layer's states (batch, steps, ways * hidden)."""
+def read_up(graph: Graph, sequence: str, reader: Reader, int8: bool, lengths: str = "") -> str:
+    """A sequence (steps, batch, features) to the top layer's states (batch, steps, ways * hidden).
+
+    lengths: real steps, int32 (batch,), where not all are.
+    """
     states = ""
     for depth, layer in enumerate(reader.layers):
         if depth:
             sequence = graph.add("Transpose", states, perm=[1, 0, 2])
-        states = graph.recurrent(sequence, layer, int8)
+        states = graph.recurrent(sequence, layer, int8, lengths)
         if reader.settings.highway:
             below = graph.add("Transpose", sequence, perm=[1, 0, 2])
             states = _by_highway(graph, below, states, cast(Highway, reader.highways[depth]), int8)
@@ -89,14 +105,11 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
     if int8:
         check_int8(model.settings)
     graph, settings = Graph(), model.settings
-    floats = graph.add("Cast", "images", to=TensorProto.FLOAT)
-    scale, shift = np.float32(1 / 255 / PIXEL_STD), np.float32(-PIXEL_MEAN / PIXEL_STD)
-    scaled = graph.add("Mul", floats, graph.constant(np.array(scale)))
-    pixels = graph.add("Add", scaled, graph.constant(np.array(shift)))
+    pixels = normalized(graph, "images")
     views, outputs = [], [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 10])]
     for reading, reader in zip(settings.readings, readers_of(model), strict=True):
         sequence = _sequence(graph, pixels, reading, settings.frame)
-        states = _read(graph, sequence, reader, int8)
+        states = read_up(graph, sequence, reader, int8)
         if reader.attention is None:
             context = _last_states(graph, states, reader.layers[-1])
         else:
@@ -116,8 +129,7 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
     graph.add("Softmax", logits, axis=1, output="probabilities")
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", settings.frame, settings.frame])
     proto = helper.make_graph(graph.nodes, "inkloop", [images], outputs, graph.constants)
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB_DOMAIN, 1)]
-    return helper.make_model(proto, opset_imports=opsets, ir_version=8, producer_name="inkloop")
+    return as_model(proto)
 
 
 def export(model: Recognizer, path: Path, int8: bool = False) -> int:

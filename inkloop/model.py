@@ -106,15 +106,20 @@ class Reader(nn.Module):
 
     def forward(self, sequence: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """sequence (batch, steps, features). Returns (batch, fc_size) and attention (batch, steps), None without."""
+        states = self.states(sequence, lengths)
+        if self.attention is None:
+            return self.project(last_states(states, lengths, self.settings.bidirectional)), None
+        context, weights = self.attention(states, lengths)
+        return self.project(context), weights
+
+    def states(self, sequence: Tensor, lengths: Tensor | None) -> Tensor:
+        """sequence (batch, steps, features), real lengths (batch,) or None for all. Returns those of the top layer."""
         states = sequence
         for depth, layer in enumerate(self.layers):
             below, states = states, run(layer, states, lengths)
             if self.settings.highway:
                 states = self.highways[depth](below, states)
-        if self.attention is None:
-            return self.project(last_states(states, lengths, self.settings.bidirectional)), None
-        context, weights = self.attention(states, lengths)
-        return self.project(context), weights
+        return states
 
 
 class Recognizer(nn.Module):

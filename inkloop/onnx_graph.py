@@ -56,8 +56,11 @@ class Graph:
         product = self.add("MatMul", x, weight)
         return product if layer.bias is None else self.add("Add", product, self.constant(layer.bias.detach().numpy()))
 
-    def recurrent(self, sequence: str, layer: nn.RNNBase, int8: bool) -> str:
-        """sequence (steps, batch, in) to states (batch, steps, ways * hidden)."""
+    def recurrent(self, sequence: str, layer: nn.RNNBase, int8: bool, lengths: str = "") -> str:
+        """sequence (steps, batch, in) to states (batch, steps, ways * hidden); those of padding are 0.
+
+        lengths: real steps, int32 (batch,), where not all are.
+        """
         weights = {name: parameter.detach() for name, parameter in layer.named_parameters()}
         ends = ends_of(layer)
         w_ih = [reorder_gates(weights[f"weight_ih_{end}"], layer) for end in ends]
@@ -73,14 +76,14 @@ class Graph:
                 scales = torch.stack([scale for _, scale in quantized]).numpy()
                 stored.append(self.constant(torch.stack([levels.T for levels, _ in quantized]).numpy()))
                 scaling += [self.constant(scales), self.constant(np.zeros(scales.shape, np.int8))]
-            absent = ("", "", "", "")  # sequence_lens, initial_h, initial_c, P
-            inputs = (sequence, *stored, bias, *absent, *scaling)
+            absent = ("", "", "")  # initial_h, initial_c, P
+            inputs = (sequence, *stored, bias, lengths, *absent, *scaling)
             states = self.add("DynamicQuantizeLSTM", *inputs, domain=CONTRIB_DOMAIN, **shape)
         else:
             if isinstance(layer, nn.GRU):
                 shape["linear_before_reset"] = 1  # as PyTorch has it
             stacked = [self.constant(torch.stack(w).numpy()) for w in (w_ih, w_hh)]
-            states = self.add(ONNX_NAMES[layer.mode], sequence, *stacked, bias, **shape)
+            states = self.add(ONNX_NAMES[layer.mode], sequence, *stacked, bias, *filter(None, [lengths]), **shape)
         by_step = self.add("Transpose", states, perm=[2, 0, 1, 3])  # batch, steps, ways, hidden
         return self.add("Reshape", by_step, self.ints(0, 0, len(ends) * layer.hidden_size))
 
