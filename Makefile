@@ -32,7 +32,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,8 @@ bench-recognizer: $(READY) ## what each shape of the recognizer costs (a minute)
 
 bench-strokes: $(READY) ## train the reader of pen strokes (FILE=path/to/pendigits.csv; half an hour); keeps benchmarks/results/strokes.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.strokes "$(FILE)"
+bench-lines: $(READY) ## train a reader of whole lines over three seeds and measure it (an hour; goes on where it was stopped); keeps benchmarks/results/lines.json
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.lines
 
 bench-drift: $(READY) ## false alarms and delays of the drift detector (STORE=...; a quarter of an hour); keeps benchmarks/results/drift.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.drift $(if $(STORE),--store "$(STORE)")

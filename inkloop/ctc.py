@@ -1,5 +1,6 @@
 """Decoding what a line model says at each step: the best path, and prefix beam search over all of them."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -37,9 +38,9 @@ def beam_search(log_p: LogP, width: int = BEAM_WIDTH) -> Decoded:
     that the beam dropped.
     """
     # Of each prefix, how likely it is with a last step that is blank, and with one that is its last digit.
-    beam: dict[Prefix, tuple[float, float]] = {(): (0.0, -np.inf)}
+    beam: dict[Prefix, tuple[float, float]] = {(): (0.0, -math.inf)}
     for step in log_p.tolist():
-        grown: defaultdict[Prefix, list[float]] = defaultdict(lambda: [-np.inf, -np.inf])
+        grown: defaultdict[Prefix, list[float]] = defaultdict(lambda: [-math.inf, -math.inf])
         likely = [(label - 1, p) for label, p in enumerate(step) if label != BLANK and p > UNLIKELY]
         for prefix, (blank, digit) in beam.items():
             either = _add(blank, digit)
@@ -61,7 +62,7 @@ def beam_search(log_p: LogP, width: int = BEAM_WIDTH) -> Decoded:
 def _add(one: float, other: float) -> float:
     """Logarithm of the sum of two probabilities, given by theirs."""
     low, high = (one, other) if one < other else (other, one)
-    return high if low == -np.inf else high + float(np.log1p(np.exp(low - high)))
+    return high if low == -math.inf else high + math.log1p(math.exp(low - high))
 
 
 def edits(read: Sequence[int], written: Sequence[int]) -> int:

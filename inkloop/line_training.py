@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import nn
+from torch import Tensor, nn
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.ctc import edits, greedy
@@ -28,7 +28,8 @@ class LineTrainingSettings(Settings):
     lines: LineSettings = LineSettings(
         most_digits=10, hand=AugmentationSettings(rotation_deg=5, scale=0.2, shear=0.1, shift_px=0, elastic_px=1)
     )
-    epochs: PositiveInt = 16
+    rounds: PositiveInt = 2  # the learning rate rises and falls anew in each, from the best weights so far
+    epochs: PositiveInt = 16  # of each round
     epoch_lines: PositiveInt = 12_288  # composed for each epoch
     pool_lines: PositiveInt = 1_024  # composed at a time and put into batches of like width
     batch_size: PositiveInt = 32
@@ -58,17 +59,20 @@ def fit_lines(
 
     The same seed and settings give the same weights, bit for bit, on one machine and one thread.
     """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
     schedule = TrainingSettings(epochs=settings.epochs)
     epoch_steps = math.ceil(settings.epoch_lines / settings.batch_size)
     results: list[LineEpoch] = []
-    best = {name: value.clone() for name, value in model.state_dict().items()}
-    for epoch in range(settings.epochs):
+    best = _copied(model)
+    for epoch in range(settings.rounds * settings.epochs):
+        if epoch % settings.epochs == 0:
+            model.load_state_dict(best)
+            optimizer = torch.optim.AdamW(
+                model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            )
         started, losses = time.perf_counter(), 0.0
         model.train()
-        for step, batch in enumerate(_batches(train, settings, seed * 1000 + epoch), epoch * epoch_steps):
+        first_step = epoch % settings.epochs * epoch_steps
+        for step, batch in enumerate(_batches(train, settings, seed * 1000 + epoch), first_step):
             rate = learning_rate_factor(step, settings.epochs * epoch_steps, schedule)
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * rate
@@ -80,12 +84,16 @@ def fit_lines(
             losses += loss.item()
         cer = character_error_rate([greedy(steps) for steps in log_probabilities(model, validation)], validation.labels)
         if not results or cer <= min(result.validation_cer for result in results):
-            best = {name: value.clone() for name, value in model.state_dict().items()}
+            best = _copied(model)
         seconds = time.perf_counter() - started
         results.append(LineEpoch(epoch=epoch, train_loss=losses / epoch_steps, validation_cer=cer, seconds=seconds))
         on_epoch(results[-1])
     model.load_state_dict(best)
     return results
+
+
+def _copied(model: LineModel) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def _batches(train: Digits, settings: LineTrainingSettings, seed: int) -> Iterator[Lines]:

@@ -26,7 +26,9 @@ from inkloop.model import count_parameters, normalize
 
 SMALL = LineModelSettings(hidden_size=48, upper_sizes=(32,))
 EASY = LineSettings(most_digits=3, closest_px=2, widest_px=6, slant=0.1)
-QUICK = LineTrainingSettings(lines=EASY, epochs=4, epoch_lines=3_072, pool_lines=512, batch_size=16, learning_rate=6e-3)
+QUICK = LineTrainingSettings(
+    lines=EASY, rounds=1, epochs=4, epoch_lines=3_072, pool_lines=512, batch_size=16, learning_rate=6e-3
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_the_default_model_is_small():
 
 
 def test_the_best_epoch_is_kept_and_training_repeats_bit_for_bit(train_digits, validation_digits):
-    brief = QUICK.model_copy(update={"epochs": 2, "epoch_lines": 64, "pool_lines": 32})
+    brief = QUICK.model_copy(update={"rounds": 2, "epochs": 1, "epoch_lines": 64, "pool_lines": 32})
     validation, results, models = compose(validation_digits, [2] * 20, EASY, seed=1), [], []
     for _ in range(2):
         torch.manual_seed(0)
