@@ -22,6 +22,7 @@ SPECK_SHARE = 0.03  # of the largest stroke's ink: less is dust
 SPECK_LENGTH = 0.2  # of the height of a line's largest stroke: what is shorter is dust
 NEAR = 0.25  # of the largest stroke's length: parts of one digit lie no farther apart
 FATTEST = 0.4  # width of a stroke over the length of the digit: MNIST has none so broad
+FATTEST_IN_LINE = 0.6  # width of a spot over the height of the line: strokes of neighbors may lie over each other
 
 Grey = NDArray[np.uint8]
 Ink = NDArray[np.float32]
@@ -196,31 +197,31 @@ class Strokes:
         main = int(self._weight.argmax())
         length = self._length[main]
         gap = self._gaps(main).max(1)
-        return self._kept((gap <= NEAR * length) & (self._weight >= SPECK_SHARE * self._weight[main]), length)
+        return self._kept((gap <= NEAR * length) & (self._weight >= SPECK_SHARE * self._weight[main]), FATTEST * length)
 
     def line(self) -> Ink:
         """The ink of the heaviest piece and of those beside it. Raises UserError if these are no digits."""
         main = int(self._weight.argmax())
         height = (self._stop - self._start)[main, 0]
-        gap = self._gaps(main)[:, 0]
-        return self._kept((gap <= NEAR * height) & (self._length >= SPECK_LENGTH * height), height)
+        kept = (self._gaps(main)[:, 0] <= NEAR * height) & (self._length >= SPECK_LENGTH * height)
+        return self._kept(kept, FATTEST_IN_LINE * float(self._stop[kept, 0].max() - self._start[kept, 0].min()))
 
     def _gaps(self, main: int) -> NDArray[np.int64]:
         """Rows and columns between each piece's box and that of `main`, (n, 2); below 0 where they overlap."""
         gaps: NDArray[np.int64] = np.maximum(self._start - self._stop[main], self._start[main] - self._stop)
         return gaps
 
-    def _kept(self, kept: Mask, length: float) -> Ink:
-        """The ink of these pieces, the size of a digit being `length`. Raises UserError if that is no digit."""
+    def _kept(self, kept: Mask, too_broad: float) -> Ink:
+        """The ink of these pieces. Raises UserError if most of it is elsewhere, or a spot of it is too broad."""
         ink = np.where(self.at(kept), self.ink, np.float32(0))
-        if self._weight[kept].sum() < 0.3 * self._weight.sum() or is_blot(ink, length):
+        if self._weight[kept].sum() < 0.3 * self._weight.sum() or is_blot(ink, too_broad):
             raise blank()
         return ink
 
 
-def is_blot(ink: Ink, length: float) -> bool:
-    """Whether ink this long has a spot too broad for any pen: a square of solid ink `FATTEST` of the length a side."""
-    side = max(1, round(FATTEST * length))
+def is_blot(ink: Ink, too_broad: float) -> bool:
+    """Whether the ink has a spot too broad for any pen: a square of solid ink so many pixels a side."""
+    side = max(1, round(too_broad))
     return bool(ndimage.minimum_filter(ink, side, mode="constant").max() > 127)
 
 

@@ -174,6 +174,11 @@ def test_a_photographed_line_is_framed_as_the_line_itself(test_lines, zoom):
         assert np.corrcoef(same.ravel(), original.ravel())[0, 1] > 0.6
 
 
+def test_a_photograph_of_bare_paper_is_refused():
+    with pytest.raises(UserError, match="blank"):
+        frame_line(photograph(np.zeros((28, 200), np.uint8), 4))
+
+
 def test_a_photographed_line_is_read_as_the_line_itself(reader, easy_lines):
     pairs = [(reader.read(image).digits, reader.read_line(photograph(image, 4)).digits) for image in easy_lines.images]
     assert np.mean([read == photographed for read, photographed in pairs]) > 0.7
