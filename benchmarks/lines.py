@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import real_digits, record
 from benchmarks.line_sheet import contact_sheet
-from inkloop import artifacts, digits, line_export
+from inkloop import artifacts, checkpoint, digits
 from inkloop.ctc import beam_search, edits, greedy
 from inkloop.digits import Digits, Split
 from inkloop.line_model import LineModel, LineModelSettings
@@ -46,7 +46,7 @@ def trained(seed: int, splits: dict[Split, Digits]) -> Path:
     epochs = fit_lines(model, splits["train"], validation, settings, seed, lambda epoch: print(epoch, flush=True))
     best = min(epoch.validation_cer for epoch in epochs)
     took = {"train_s": time.perf_counter() - began, "train_cpu_s": time.process_time() - cpu_began}
-    line_export.save(model, folder, {"validation_cer": best, **took}, {"seed": str(seed)})
+    checkpoint.save_line(model, folder, {"validation_cer": best, **took}, {"seed": str(seed)})
     return folder
 
 

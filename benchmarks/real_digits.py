@@ -14,10 +14,7 @@ from inkloop.digits import Digits, Split
 
 def folder() -> Path:
     """Where its four files are. Raises UserError if they can be had nowhere."""
-    place = ROOT / "data" / mnist.NAME
-    if not mnist.is_whole(place):
-        download.fetch(place)
-    return place
+    return download.ensure(ROOT / "data" / mnist.NAME)
 
 
 @cache

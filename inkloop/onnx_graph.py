@@ -1,5 +1,6 @@
 """An ONNX graph under construction, and the layers that are more than one of its nodes."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import nn
 
+from inkloop.files import written_whole
 from inkloop.quantization import quantize_rows
 from inkloop.recurrent import ends_of
 
@@ -18,6 +20,13 @@ ONNX_NAMES = {"LSTM": "LSTM", "GRU": "GRU", "RNN_TANH": "RNN"}
 GATE_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN_TANH": (0,)}
 
 Array = NDArray[np.generic]
+
+
+def write(proto: onnx.ModelProto, path: Path) -> int:
+    """Write an ONNX model, whole or not at all. Returns its size in bytes."""
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(proto.SerializeToString())
+    return path.stat().st_size
 
 
 class Graph:

@@ -8,9 +8,8 @@ from onnx import TensorProto, helper
 
 from inkloop import pen
 from inkloop.export import OPSET, attend
-from inkloop.files import written_whole
 from inkloop.model import CLASSES
-from inkloop.onnx_graph import Graph
+from inkloop.onnx_graph import Graph, write
 from inkloop.pen_model import PenRecognizer, layers_of
 
 
@@ -34,7 +33,4 @@ def build(model: PenRecognizer) -> onnx.ModelProto:
 
 def export(model: PenRecognizer, path: Path) -> int:
     """Write the ONNX model, whole or not at all. Returns its size in bytes."""
-    model = copy.deepcopy(model).cpu()
-    with written_whole(path) as unfinished:
-        unfinished.write_bytes(build(model).SerializeToString())
-    return path.stat().st_size
+    return write(build(copy.deepcopy(model).cpu()), path)

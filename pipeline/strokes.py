@@ -68,9 +68,7 @@ def read(file: Path) -> PenDigits:
 
 def tracings(data_dir: Path, count: int) -> tuple[PenDigits, PenDigits]:
     """Traced digits of MNIST to learn from, and to hold out. Raises UserError if MNIST can be had nowhere."""
-    folder = data_dir / mnist.NAME
-    if not mnist.is_whole(folder):
-        download.fetch(folder)
+    download.ensure(data_dir / mnist.NAME)
     table, _ = sources.read(mnist.NAME, data_dir, sources.IngestSettings(limit_train=count))
     with tempfile.TemporaryDirectory() as scratch:
         digits.write(table, Path(scratch))

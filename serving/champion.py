@@ -4,7 +4,8 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -35,24 +36,28 @@ def load(store: Store, digest: str) -> Recognizer:
 
     Raises UserError if it is not trusted, not whole or gives no probabilities.
     """
-    signing.require_trusted(store, digest)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
-        registry.fetch(store, digest, folder)
+    with _fetched(store, digest) as folder:
         return _tried(Recognizer(folder))
 
 
 def load_pen(store: Store, digest: str) -> PenReader:
     """A published model that reads pen strokes, checked as `load` does. Raises UserError as it does."""
-    signing.require_trusted(store, digest)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
-        registry.fetch(store, digest, folder)
+    with _fetched(store, digest) as folder:
         reader = PenReader(folder)
     answer, _ = reader.explained(A_SEVEN)
     if answer.shape != (10,) or not abs(float(answer.sum()) - 1) < 1e-3:
         raise UserError(f"model {reader.version}: its answer is not ten probabilities. Train it again.")
     return reader
+
+
+@contextmanager
+def _fetched(store: Store, digest: str) -> Iterator[Path]:
+    """A published model's directory, if it is trusted and whole."""
+    signing.require_trusted(store, digest)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        registry.fetch(store, digest, folder)
+        yield folder
 
 
 def load_bundled(folder: Path) -> Recognizer:

@@ -55,7 +55,7 @@ def learnt_line_model(mnist, validation_digits) -> LineModel:
 @pytest.fixture(scope="module")
 def line_directory(learnt_line_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("line") / "line"
-    line_export.save(learnt_line_model, folder, {"validation_cer": 0.1}, {"seed": "0"})
+    checkpoint.save_line(learnt_line_model, folder, {"validation_cer": 0.1}, {"seed": "0"})
     return folder
 
 
@@ -205,7 +205,7 @@ def test_a_line_without_end_is_refused(reader):
 
 
 def test_saved_and_loaded_it_answers_alike(line_directory, learnt_line_model, easy_lines):
-    again = line_export.load(line_directory)
+    again = checkpoint.load_line(line_directory)
     for one, other in zip(
         log_probabilities(again, easy_lines), log_probabilities(learnt_line_model, easy_lines), strict=True
     ):
@@ -215,7 +215,7 @@ def test_saved_and_loaded_it_answers_alike(line_directory, learnt_line_model, ea
 def test_saving_changes_nothing_and_the_same_model_gives_the_same_bytes(learnt_line_model, tmp_path):
     before = copy.deepcopy(learnt_line_model.state_dict())
     for name in ("once", "again"):
-        line_export.save(learnt_line_model, tmp_path / name, {}, {})
+        checkpoint.save_line(learnt_line_model, tmp_path / name, {}, {})
     assert artifacts.digest(tmp_path / "once") == artifacts.digest(tmp_path / "again")
     assert all(torch.equal(value, before[name]) for name, value in learnt_line_model.state_dict().items())
 
