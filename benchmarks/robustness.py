@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks import hard_digits, real_digits, record
 from infra import registry
 from infra.storage import open_store
-from inkloop import digits, preview
+from inkloop import preview
 from inkloop.attention import attention_map
 from inkloop.digits import Digits
 from inkloop.evaluation import BATCH_SIZE
@@ -129,8 +129,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         registry.fetch(store, registry.reigning(store).digest, Path(scratch) / "model")
         model = Recognizer(Path(scratch) / "model")
-        digits.write(real_digits.table(), Path(scratch) / "mnist")
-        test = digits.read(Path(scratch) / "mnist", "test")
+    test = real_digits.split("test")
     rows, misread = [], []
     for name, found in hard_digits.sets(test, options.photographed, options.source):
         parts = (found.images[at : at + BATCH_SIZE] for at in range(0, len(found), BATCH_SIZE))
