@@ -32,7 +32,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ bench-drift: $(READY) ## false alarms and delays of the drift detector (STORE=..
 
 bench-monitor: $(READY) ## report on a million captured rows (STORE=... for the champion; a few minutes); keeps benchmarks/results/monitor.json
 	@$(RUN) -m benchmarks.monitor $(if $(STORE),--store "$(STORE)")
+
+bench-accuracy: $(READY) ## how far the recurrent core gets, by size, over five seeds (hours; goes on where it was stopped); keeps benchmarks/results/accuracy.json
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.accuracy
 
 bench-train: $(READY) ## time to accuracy on one core, and the training loop beside the articles' (a quarter of an hour); keeps benchmarks/results/train.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.train

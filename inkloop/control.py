@@ -49,7 +49,10 @@ class Control(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.AdaptiveAvgPool2d(settings.frame // 4),  # changes nothing but where a picture is larger or smaller
-        ).to(memory_format=torch.channels_last)  # answers alike; trains 1.4 times as fast on a CPU
+        )
+        for weight in self.features.parameters():
+            if weight.dim() == 4:  # answers alike; trains 1.4 times as fast on a CPU
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(2 * channels * (settings.frame // 4) ** 2, CLASSES)
 

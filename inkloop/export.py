@@ -13,8 +13,9 @@ from inkloop.errors import UserError
 from inkloop.export_topology import topology
 from inkloop.model import Attention, ModelSettings, Reader, Recognizer, readers_of
 from inkloop.onnx_graph import CONTRIB_DOMAIN, Graph, write
-from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading
+from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading, overlapping
 from inkloop.recurrent import Highway
+from inkloop.sweeps import is_new_scale
 
 OPSET = 17
 
@@ -39,16 +40,26 @@ def as_model(proto: onnx.GraphProto) -> onnx.ModelProto:
 
 
 def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
-    """Normalized pixels (batch, frame, frame) to a sequence (steps, batch, features); see `readings.read`."""
+    """Normalized pixels (batch, frame, frame) to a sequence (steps, batch, features); see `readings.read`.
+
+    Of sweeps the steps are a grid: (down, across, batch, features).
+    """
     tile_height, tile_width = reading.tile(frame)
     down, across = -(-frame // tile_height), -(-frame // tile_width)
     if down * tile_height > frame or across * tile_width > frame:
         edges = graph.ints(0, 0, 0, 0, down * tile_height - frame, across * tile_width - frame)
         pixels = graph.add("Pad", pixels, edges, graph.constant(np.array(BACKGROUND, np.float32)))
+    if margin := reading.margin:
+        edges = graph.ints(0, margin, margin, 0, margin, margin)
+        pixels = graph.add("Pad", pixels, edges, graph.constant(np.array(BACKGROUND, np.float32)))
+        for axis, (side, tile) in enumerate(((frame, tile_height), (frame, tile_width)), 1):
+            pixels = graph.add("Gather", pixels, graph.ints(*overlapping(side, tile, margin)), axis=axis)
+        tile_height, tile_width = tile_height + 2 * margin, tile_width + 2 * margin
     tiles = graph.add("Reshape", pixels, graph.ints(-1, down, tile_height, across, tile_width))
     order = [1, 3, 0, 4, 2] if reading.kind == "columns" else [1, 3, 0, 2, 4]
     laid_out = graph.add("Transpose", tiles, perm=order)
-    return graph.add("Reshape", laid_out, graph.ints(down * across, -1, tile_height * tile_width))
+    steps = (down, across) if reading.kind == "sweeps" else (down * across,)
+    return graph.add("Reshape", laid_out, graph.ints(*steps, -1, tile_height * tile_width))
 
 
 def read_up(graph: Graph, sequence: str, reader: Reader, int8: bool, lengths: str = "") -> str:
@@ -56,6 +67,8 @@ def read_up(graph: Graph, sequence: str, reader: Reader, int8: bool, lengths: st
 
     lengths: real steps, int32 (batch,), where not all are.
     """
+    if reader.reading.kind == "sweeps":
+        return sweep_up(graph, sequence, reader, int8)
     states = ""
     for depth, layer in enumerate(reader.layers):
         if depth:
@@ -65,6 +78,30 @@ def read_up(graph: Graph, sequence: str, reader: Reader, int8: bool, lengths: st
             below = graph.add("Transpose", sequence, perm=[1, 0, 2])
             states = _by_highway(graph, below, states, cast(Highway, reader.highways[depth]), int8)
     return states
+
+
+def sweep_up(graph: Graph, grid: str, reader: Reader, int8: bool) -> str:
+    """A grid (down, across, batch, features) to the top layer's states (batch, steps, ways * hidden)."""
+    frame, size = reader.settings.frame, reader.reading.size
+    side = -(-frame // size)
+    turned = grid  # what a layer steps over, what it runs beside, batch, features
+    for depth, layer in enumerate(reader.layers):
+        if is_new_scale(depth):
+            channels = graph.add("Transpose", turned, perm=[2, 3, 0, 1])
+            halved = graph.add("MaxPool", channels, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+            turned, side = graph.add("Transpose", halved, perm=[2, 3, 0, 1]), -(-side // 2)
+        width = layer.input_size
+        sequences = graph.add("Reshape", turned, graph.ints(side, -1, width))
+        states = graph.recurrent(sequences, layer, int8)  # beside x batch, steps, features
+        if reader.settings.highway:
+            below = graph.add("Transpose", sequences, perm=[1, 0, 2])
+            states = _by_highway(graph, below, states, cast(Highway, reader.highways[depth]), int8)
+        ways = 2 if layer.bidirectional else 1
+        by_side = graph.add("Reshape", states, graph.ints(side, -1, side, ways * layer.hidden_size))
+        # The next layer steps over what this one ran beside: down after across, across after down.
+        turned = graph.add("Transpose", by_side, perm=[0, 2, 1, 3])
+    by_picture = graph.add("Transpose", turned, perm=[2, 0, 1, 3])
+    return graph.add("Reshape", by_picture, graph.ints(0, side * side, -1))
 
 
 def _by_highway(graph: Graph, below: str, states: str, highway: Highway, int8: bool) -> str:

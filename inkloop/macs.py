@@ -18,7 +18,8 @@ def count_macs(model: nn.Module, frame: int = 28) -> int:
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal macs
         if isinstance(layer, nn.RNNBase):
-            steps, ways = inputs[0].shape[1], 2 if layer.bidirectional else 1
+            # Of one picture there is one sequence, or as many as its grid has columns or rows.
+            steps, ways = inputs[0].shape[:2].numel(), 2 if layer.bidirectional else 1
             macs += steps * ways * gates_of(layer) * layer.hidden_size * (layer.input_size + layer.hidden_size)
         elif isinstance(layer, nn.Conv2d):
             macs += output.numel() * layer.weight[0].numel()

@@ -1,7 +1,9 @@
 """The recognizer: several readings of a picture, recurrent layers and attention over each, merged by a learned gate."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from typing import Annotated, NamedTuple, Self, cast
+from typing import Annotated, Any, NamedTuple, Self, cast
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -12,9 +14,11 @@ from torch.utils.checkpoint import checkpoint
 from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading, read, read_ragged
 from inkloop.recurrent import CELLS, Cell, Highway, init_orthogonal, last_states, run
 from inkloop.settings import Settings, ShareBelowOne
+from inkloop.sweeps import by_size, halve, is_across, is_new_scale, sweep
 from inkloop.topology import FEATURES, topology
 
 CLASSES = 10
+ViewOf = Callable[..., tuple[Tensor, Any]]  # a reader, checkpointing or not
 
 
 class ModelSettings(Settings):
@@ -42,6 +46,15 @@ class ModelSettings(Settings):
         names = [reading.name for reading in self.readings]
         if len(set(names)) < len(names):
             raise ValueError(f"readings {', '.join(names)} are not all different")
+        return self
+
+    @model_validator(mode="after")
+    def _sweeps_both_ways(self) -> Self:
+        if any(reading.kind == "sweeps" for reading in self.readings):
+            if len(self.upper_sizes) % 2 == 0:
+                raise ValueError("sweeps go down and across by turns: give upper_sizes 1 or 3 layers, or more by twos")
+            if not self.attention_size:
+                raise ValueError("sweeps have no last state: set attention_size above 0")
         return self
 
 
@@ -79,7 +92,7 @@ class Reader(nn.Module):
 
     def __init__(self, reading: Reading, settings: ModelSettings) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.reading = settings, reading
         sizes, ways = (settings.hidden_size, *settings.upper_sizes), 2 if settings.bidirectional else 1
         widths = [reading.features(settings.frame), *(ways * size for size in sizes)]
         first, *upper = (
@@ -105,7 +118,10 @@ class Reader(nn.Module):
         return cast("list[nn.RNNBase]", [self.get_submodule(name) for name in self.layer_names])
 
     def forward(self, sequence: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """sequence (batch, steps, features). Returns (batch, fc_size) and attention (batch, steps), None without."""
+        """sequence (batch, steps, features), of sweeps a grid (batch, down, across, features).
+
+        Returns (batch, fc_size) and attention (batch, steps), None without.
+        """
         states = self.states(sequence, lengths)
         if self.attention is None:
             return self.project(last_states(states, lengths, self.settings.bidirectional)), None
@@ -113,13 +129,17 @@ class Reader(nn.Module):
         return self.project(context), weights
 
     def states(self, sequence: Tensor, lengths: Tensor | None) -> Tensor:
-        """sequence (batch, steps, features), real lengths (batch,) or None for all. Returns those of the top layer."""
-        states = sequence
+        """sequence or grid (see `forward`), real lengths (batch,) or None for all.
+
+        Returns those of the top layer, (batch, steps, ways * hidden).
+        """
+        is_grid, states = self.reading.kind == "sweeps", sequence
         for depth, layer in enumerate(self.layers):
-            below, states = states, run(layer, states, lengths)
+            below = halve(states) if is_grid and is_new_scale(depth) else states
+            states = sweep(layer, below, is_across(depth)) if is_grid else run(layer, below, lengths)
             if self.settings.highway:
                 states = self.highways[depth](below, states)
-        return states
+        return states.flatten(1, 2) if is_grid else states
 
 
 class Recognizer(nn.Module):
@@ -147,14 +167,13 @@ class Recognizer(nn.Module):
         """
         views, attention = [], []
         for reading, reader in zip(self.settings.readings, self.readers, strict=True):
+            view_of: ViewOf = partial(checkpoint, reader, use_reentrant=False) if checkpointing else reader
             if isinstance(images, Tensor):
-                sequence, lengths = read(images, reading, self.settings.frame), None
+                view, weights = view_of(read(images, reading, self.settings.frame), None)
+            elif reading.kind == "sweeps":
+                view, weights = _swept(view_of, images, reading, self.settings.frame)
             else:
-                sequence, lengths = read_ragged(images, reading, self.settings.frame)
-            if checkpointing:
-                view, weights = checkpoint(reader, sequence, lengths, use_reentrant=False)
-            else:
-                view, weights = reader(sequence, lengths)
+                view, weights = view_of(*read_ragged(images, reading, self.settings.frame))
             views.append(view)
             if weights is not None:
                 attention.append(weights)
@@ -163,6 +182,15 @@ class Recognizer(nn.Module):
         if self.topology is not None:
             merged = merged + self.topology(topology(_of_one_size(images)).log1p())
         return Answer(self.head(self.dropout(torch.relu(merged))), attention, gate)
+
+
+def _swept(view_of: ViewOf, images: list[Tensor], reading: Reading, frame: int) -> tuple[Tensor, Tensor]:
+    """Sweep pictures of different sizes, those of one size together. Attention is filled up with 0 to the longest."""
+    parts = [(places, *view_of(read(batch, reading, frame), None)) for places, batch in by_size(images)]
+    back = torch.tensor([place for places, _, _ in parts for place in places]).argsort()
+    steps = max(weights.shape[1] for _, _, weights in parts)
+    attention = [F.pad(weights, (0, steps - weights.shape[1])) for _, _, weights in parts]
+    return torch.cat([view for _, view, _ in parts])[back], torch.cat(attention)[back]
 
 
 def _of_one_size(images: Tensor | list[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from inkloop.model import ModelSettings, Recognizer, count_parameters, normalize
 from inkloop.readings import BACKGROUND, Reading, read
 from inkloop.recurrent import Highway
 
+SWEEPS = Reading(kind="sweeps", size=4, margin=1)
 SMALL = ModelSettings(hidden_size=12, attention_size=6, fc_size=16)
 TOLERANCE = 1e-5
 
@@ -110,6 +111,36 @@ def test_a_shape_has_the_parameters_its_numbers_say(shape):
     read = sum(of_a_reader(reading.features(28)) for reading in shape.readings)
     merged = (shape.fc_size * count + 1) * count + (shape.fc_size + 1) * 10 + shape.topology * 4 * shape.fc_size
     assert count_parameters(Recognizer(shape)) == read + merged
+
+
+@torch.no_grad()
+def test_after_two_sweeps_every_state_knows_of_every_pixel(images):
+    torch.manual_seed(0)
+    (reader,) = readers_of(Recognizer(ModelSettings(readings=(SWEEPS,), hidden_size=8, upper_sizes=(8,))).double())
+    grid = read(images[:1].double(), SWEEPS, 28)
+    for row, column in ((0, 0), (6, 6), (3, 1)):
+        changed = grid.clone()
+        changed[0, row, column] += 1
+        assert ((reader.states(changed, None) - reader.states(grid, None)).abs().amax(2) > 0).all()
+
+
+@torch.no_grad()
+def test_after_each_two_sweeps_the_grid_is_halved(images):
+    shape = ModelSettings(readings=(SWEEPS,), hidden_size=4, upper_sizes=(4, 4, 4, 4, 4))
+    assert Recognizer(shape)(images).attention[0].shape == (6, 2 * 2)  # of 7 x 7, by way of 4 x 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"upper_sizes": ()}, "by turns"),
+        ({"upper_sizes": (8, 8)}, "by turns"),
+        ({"attention_size": 0}, "no last state"),
+    ],
+)
+def test_sweeps_that_cannot_be_are_refused(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ModelSettings(**{"readings": (SWEEPS,), "upper_sizes": (8,), **changes})
 
 
 @torch.no_grad()

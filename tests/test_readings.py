@@ -78,6 +78,32 @@ def test_patches_are_read_as_one_reads_a_page():
     assert corners == [1, 15, 14 * 28 + 1, 14 * 28 + 15]
 
 
+@given(size=st.integers(1, 11), height=SIDES, width=SIDES)
+def test_sweeps_go_over_the_patches_where_they_lie(size, height, width):
+    image = drawing(height, width)
+    grid = read(image, Reading(kind="sweeps", size=size), FRAME)
+    assert grid.shape[:3] == (1, -(-height // size), -(-width // size))
+    assert torch.equal(grid.flatten(1, 2), read(image, Reading(kind="patches", size=size), FRAME))
+
+
+@given(size=st.integers(1, 9), margin=st.integers(1, 4), height=SIDES, width=SIDES)
+def test_with_a_margin_a_patch_sees_its_neighbors_too(size, margin, height, width):
+    image = drawing(height, width)
+    wide, plain = (read(image, Reading(kind="patches", size=size, margin=each), FRAME)[0] for each in (margin, 0))
+    side = size + 2 * margin
+    patches = wide.view(-1, side, side)
+    assert torch.equal(patches[:, margin:-margin, margin:-margin].flatten(1), plain)
+    if width > size:  # what the first patch sees to its right is what the second begins with
+        seen = min(margin, size)
+        assert torch.equal(patches[0, margin:-margin, size + margin :][:, :seen], plain[1].view(size, size)[:, :seen])
+
+
+@pytest.mark.parametrize("kind", ["rows", "columns"])
+def test_rows_and_columns_have_no_margin(kind):
+    with pytest.raises(ValueError, match="have no margin"):
+        Reading(kind=kind, margin=1)
+
+
 def test_what_fills_a_picture_up_is_background():
     steps = read(torch.zeros(1, 28, 28), Reading(kind="rows", size=3), FRAME)[0]
     assert torch.equal(steps[9, 28:], torch.full((56,), BACKGROUND))

@@ -69,6 +69,13 @@ def test_the_attention_map_lights_up_the_tile_that_was_looked_at(kind, size):
     assert lit.sum() == tile_height * tile_width
 
 
+@pytest.mark.parametrize(("positions", "side"), [(49, 4), (16, 8), (4, 16)])
+def test_the_attention_map_of_a_halved_grid_lights_up_larger_tiles(positions, side):
+    lit = attention_map(np.eye(positions, dtype=np.float32)[0], Reading(kind="sweeps", size=4), 28)
+    assert (lit[:side, :side] == 1).all()
+    assert lit.sum() == side * side
+
+
 def test_the_version_is_the_models_digest(recognizer, model_directory):
     assert recognizer.version == artifacts.digest(model_directory)[:12]
 

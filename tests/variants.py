@@ -6,6 +6,7 @@ from inkloop.model import ModelSettings
 from inkloop.readings import Reading
 
 READINGS = (Reading(kind="rows", size=4), Reading(kind="patches", size=9))
+SWEPT = (Reading(kind="sweeps", size=5, margin=1), Reading(kind="patches", size=9, margin=2))
 
 
 def shapes(**fixed: st.SearchStrategy) -> st.SearchStrategy[ModelSettings]:
@@ -22,4 +23,11 @@ def shapes(**fixed: st.SearchStrategy) -> st.SearchStrategy[ModelSettings]:
         "topology": st.booleans(),
         "fc_size": st.integers(1, 8),
     }
-    return st.builds(ModelSettings, **{**choices, **fixed})
+    swept = {
+        "readings": st.just(SWEPT),
+        "upper_sizes": st.sampled_from([1, 3]).flatmap(lambda layers: st.tuples(*[st.integers(1, 8)] * layers)),
+        "attention_size": st.integers(1, 4),
+    }
+    return st.one_of(
+        st.builds(ModelSettings, **{**choices, **fixed}), st.builds(ModelSettings, **{**choices, **swept, **fixed})
+    )

@@ -1,0 +1,151 @@
+"""`make bench-accuracy`: how far the recurrent core gets, by size; each model is kept, with its card.
+
+A seed whose model is in `artifacts/accuracy` is measured, not trained again; one that was stopped goes on after
+its last epoch. The epoch is chosen by validation digits; the test digits are read once, in the end.
+"""
+
+import argparse
+import statistics
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from benchmarks import real_digits, record
+from inkloop import artifacts, checkpoint
+from inkloop.augmentation import AugmentationSettings
+from inkloop.digits import Digits
+from inkloop.files import written_whole
+from inkloop.model import ModelSettings, Recognizer
+from inkloop.readings import Reading
+from inkloop.training import EpochResult, TrainingSettings, TrainingState, accuracy, fit
+
+FOLDER = record.ROOT / "artifacts" / "accuracy"
+SWEEPS = (Reading(kind="sweeps", size=2, margin=1),)
+STRONG = AugmentationSettings(rotation_deg=12, scale=0.12, shear=0.12, shift_px=1.5, elastic_px=1.5)
+LONG = TrainingSettings(epochs=20, batch_size=128, learning_rate=6e-3, ema_decay=0.998, patience_epochs=20)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A model that is to read so many test digits right (mean over seeds, 0..1), with at most so many parameters."""
+
+    name: str
+    accuracy: float
+    model: ModelSettings
+    training: TrainingSettings
+    parameters: int | None = None
+    augmentation: AugmentationSettings = STRONG
+
+
+def swept(hidden_size: int, upper_sizes: tuple[int, int, int], **more: Any) -> ModelSettings:  # noqa: ANN401
+    """A shape of four sweeps."""
+    return ModelSettings(readings=SWEEPS, hidden_size=hidden_size, upper_sizes=upper_sizes, **more)
+
+
+GOALS = (
+    Goal("teacher", 0.9960, swept(32, (32, 64, 64), attention_size=48, fc_size=128, dropout=0.3), LONG),
+    Goal(
+        "small",
+        0.9940,
+        swept(16, (16, 28, 28), attention_size=24, fc_size=48, dropout=0.1),
+        LONG.model_copy(update={"epochs": 24, "learning_rate": 8e-3}),
+        parameters=50_000,
+    ),
+    Goal(
+        "tiny",
+        0.9900,
+        swept(8, (8, 11, 11), attention_size=8, fc_size=16, dropout=0.0),
+        LONG.model_copy(update={"epochs": 24, "learning_rate": 1e-2}),
+        parameters=10_000,
+    ),
+)
+
+
+def trained(goal: Goal, seed: int, train: Digits, validation: Digits, console: Console) -> Path:
+    """The directory of the goal's model of a seed; trained if it is not there."""
+    folder = FOLDER / f"{goal.name}-{seed}"
+    if (folder / artifacts.INFO_NAME).is_file():
+        return folder
+    torch.manual_seed(seed)
+    model, unfinished = Recognizer(goal.model), FOLDER / f"{goal.name}-{seed}.pt"
+    state = _resumed(unfinished)
+
+    def keep(_: nn.Module, result: EpochResult, after: TrainingState) -> None:
+        console.print(f"{goal.name}, seed {seed}: {result.line()}")
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(unfinished) as path:
+            torch.save({**vars(after), "epochs": [asdict(epoch) for epoch in after.epochs]}, path)
+
+    cpu_s = time.process_time()
+    state = fit(model, train, validation, goal.training, goal.augmentation, seed, on_epoch=keep, state=state)
+    metrics = {
+        "validation_accuracy": state.best_accuracy,
+        "train_s": sum(epoch.seconds for epoch in state.epochs),
+        "train_cpu_s": time.process_time() - cpu_s,
+    }
+    checkpoint.save(model, folder, "teacher", metrics, {"seed": str(seed), "goal": goal.name})
+    unfinished.unlink()
+    return folder
+
+
+def _resumed(path: Path) -> TrainingState | None:
+    if not path.is_file():
+        return None
+    kept = torch.load(path, weights_only=True)
+    kept["epochs"] = [EpochResult(**epoch) for epoch in kept["epochs"]]
+    return TrainingState(**{field.name: kept[field.name] for field in fields(TrainingState)})
+
+
+def measured(goal: Goal, seed: int, folder: Path, test: Digits) -> dict[str, Any]:
+    """What a trained model comes to."""
+    info = artifacts.info(folder)
+    return {
+        "goal": goal.name,
+        "wanted": goal.accuracy,
+        "seed": seed,
+        "parameters": info.parameters,
+        "size_bytes": info.size_bytes,
+        **info.metrics,
+        "test_accuracy": accuracy(checkpoint.load(folder), test),
+    }
+
+
+def shown(rows: list[dict[str, Any]]) -> Table:
+    """Each goal beside what was reached: mean over its seeds, and their range."""
+    table = Table("goal", "wanted, %", "test accuracy, %", "seeds", "parameters", "training, CPU minutes a seed")
+    for name in dict.fromkeys(row["goal"] for row in rows):
+        of = [row for row in rows if row["goal"] == name]
+        tests = [100 * row["test_accuracy"] for row in of]
+        minutes = statistics.mean(row["train_cpu_s"] for row in of) / 60
+        reached = f"{statistics.mean(tests):.2f} ({min(tests):.2f}-{max(tests):.2f})"
+        wanted = f"{100 * of[0]['wanted']:.2f}"
+        table.add_row(name, wanted, reached, f"{len(of)}", f"{of[0]['parameters']:,}", f"{minutes:.0f}")
+    return table
+
+
+def main() -> None:
+    """Train what is missing, print the table, keep the rows after each model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--goals", nargs="+", choices=[goal.name for goal in GOALS])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    console = Console()
+    train, validation, test = (real_digits.split(name) for name in ("train", "validation", "test"))
+    chosen = [goal for goal in GOALS if goal.name in (options.goals or [each.name for each in GOALS])]
+    rows = []
+    for seed in options.seeds:
+        for goal in chosen:
+            rows.append(measured(goal, seed, trained(goal, seed, train, validation, console), test))
+            record.keep("accuracy", rows)
+    console.print(shown(rows))
+
+
+if __name__ == "__main__":
+    main()
