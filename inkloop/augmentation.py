@@ -9,9 +9,13 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
+from inkloop.appearance import clutter, erase, other_pen, relight, solarize
 from inkloop.settings import Settings, Share, ShareBelowOne
 
 Pixels = Annotated[float, Field(ge=0, le=14)]  # up to half the frame
+
+
+APPEARANCE = (other_pen, solarize, clutter, erase, relight)  # in this order
 
 
 class AugmentationSettings(Settings):
@@ -28,6 +32,11 @@ class AugmentationSettings(Settings):
     paper: Share = 0.15  # strength of a paper texture, of full ink
     watermark: Share = 0.15  # strength of lines printed across the paper, of full ink
     pixel_share: Share = 0.0  # share of digits that get each of the four above
+    other_pen: Share = 0.0  # share of digits written by a thicker, thinner or softer pen; see `inkloop.appearance`
+    solarize: Share = 0.0  # share of digits of which outlines remain
+    clutter: Share = 0.0  # chance of each of two pieces of other digits
+    erase: Share = 0.0  # chance of each of two holes
+    relight: Share = 0.0  # share of digits with fainter ink on uneven grey
 
 
 def deform(images: Tensor, settings: AugmentationSettings, random: torch.Generator) -> Tensor:
@@ -39,6 +48,9 @@ def deform(images: Tensor, settings: AugmentationSettings, random: torch.Generat
     warped = F.grid_sample(
         images[:, None], _grid(images, settings, random), mode="bilinear", padding_mode="zeros", align_corners=False
     )[:, 0]
+    for change in APPEARANCE:
+        if (share := getattr(settings, change.__name__)) > 0:
+            warped = change(warped, share, random).clamp(0, 255)
     if settings.pixel_share > 0:
         warped = _soil(warped, settings, random)
     return warped

@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 from torch import nn
 
+from inkloop.background import FAINTEST, WINDOW_PX
 from inkloop.errors import UserError
 from inkloop.export_topology import topology
 from inkloop.model import Attention, ModelSettings, Reader, Recognizer, readers_of
@@ -37,6 +38,24 @@ def as_model(proto: onnx.GraphProto) -> onnx.ModelProto:
     """The finished graph as a file's content."""
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB_DOMAIN, 1)]
     return helper.make_model(proto, opset_imports=opsets, ir_version=8, producer_name="inkloop")
+
+
+def _without_background(graph: Graph, pixels: str) -> str:
+    """Normalized pixels (batch, frame, frame) as `background.remove_background` leaves them."""
+
+    def largest(images: str) -> str:
+        down = graph.add("MaxPool", images, kernel_shape=[WINDOW_PX, 1])
+        return graph.add("MaxPool", down, kernel_shape=[1, WINDOW_PX])
+
+    margin = 2 * (WINDOW_PX // 2)
+    edges = graph.ints(0, 0, margin, margin, 0, 0, margin, margin)
+    wide = graph.add("Pad", graph.add("Unsqueeze", pixels, graph.ints(1)), edges, mode="edge")
+    opening = largest(graph.add("Neg", largest(graph.add("Neg", wide))))
+    ink = graph.add("Sub", pixels, graph.add("Squeeze", opening, graph.ints(1)))
+    levels = np.array([FAINTEST / PIXEL_STD, PIXEL_STD, BACKGROUND], np.float32)
+    faintest, deviation, black = (graph.constant(level) for level in levels[:, None])
+    most = graph.add("Max", graph.add("ReduceMax", ink, axes=[1, 2], keepdims=1), faintest)
+    return graph.add("Add", graph.add("Div", ink, graph.add("Mul", most, deviation)), black)
 
 
 def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
@@ -142,6 +161,8 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
         check_int8(model.settings)
     graph, settings = Graph(), model.settings
     pixels = normalized(graph, "images")
+    if settings.remove_background:
+        pixels = _without_background(graph, pixels)
     views, outputs = [], [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 10])]
     for reading, reader in zip(settings.readings, readers_of(model), strict=True):
         sequence = _sequence(graph, pixels, reading, settings.frame)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from inkloop.background import remove_background
 from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading, read, read_ragged
 from inkloop.recurrent import CELLS, Cell, Highway, init_orthogonal, last_states, run
 from inkloop.settings import Settings, ShareBelowOne
@@ -35,6 +36,7 @@ class ModelSettings(Settings):
     upper_sizes: tuple[PositiveInt, ...] = ()  # of layers above the first, each way; shrinking ones make a hierarchy
     highway: bool = False  # a gated way around each layer
     orthogonal: bool = True  # how recurrent matrices start; else PyTorch's uniform start
+    remove_background: bool = False  # paper, shadows and broad bars are taken away first; see `inkloop.background`
     topology: bool = False  # holes, end points and crossings are read beside the sequences
     attention_size: NonNegativeInt = 64  # 0 = no attention: the last states are read
     fc_size: PositiveInt = 256
@@ -165,6 +167,11 @@ class Recognizer(nn.Module):
         The padding of shorter sequences never changes an answer. checkpointing: of gradients (Chen 2016): each reader
         keeps only its input, and runs again when gradients are asked for; these are the same.
         """
+        if self.settings.remove_background:
+            if isinstance(images, Tensor):
+                images = remove_background(images)
+            else:
+                images = [remove_background(image[None])[0] for image in images]
         views, attention = [], []
         for reading, reader in zip(self.settings.readings, self.readers, strict=True):
             view_of: ViewOf = partial(checkpoint, reader, use_reentrant=False) if checkpointing else reader

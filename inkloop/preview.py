@@ -65,11 +65,17 @@ def augmentation_page(source: Path, settings: AugmentationSettings, seed: int) -
         "salt and pepper": "salt_and_pepper",
         "paper": "paper",
         "watermark": "watermark",
+        "other pens": "other_pen",
+        "solarized ink": "solarize",
+        "pieces of other digits": "clutter",
+        "holes": "erase",
+        "light": "relight",
     }
     body = ["<h2>As they are</h2>", sheet(sample.images, DIGITS), "<h2>As training sees them</h2>"]
     body.append(deformed(settings))
     for title, name in parts.items():
         alone = {name: getattr(settings, name)}
-        body += [f"<h2>{title} alone</h2>", deformed(settings.model_copy(update=off | STRONG_SHARE | alone))]
+        if alone[name]:
+            body += [f"<h2>{title} alone</h2>", deformed(settings.model_copy(update=off | STRONG_SHARE | alone))]
     rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in settings.model_dump().items())
     return PAGE.format(title="Augmentation recipe", body="\n".join([*body, f"<table>{rows}</table>"]))

@@ -14,7 +14,8 @@ OFF = AugmentationSettings(rotation_deg=0, scale=0, shear=0, shift_px=0, elastic
 SOIL_OFF = OFF.model_copy(
     update={"noise": 0.0, "salt_and_pepper": 0.0, "paper": 0.0, "watermark": 0.0, "pixel_share": 1.0}
 )
-EVERYTHING = AugmentationSettings(pixel_share=0.5)
+LOOKS = ("other_pen", "solarize", "clutter", "erase", "relight")
+EVERYTHING = AugmentationSettings(pixel_share=0.5, **dict.fromkeys(LOOKS, 0.5))
 
 
 def only(**changes: float) -> AugmentationSettings:
@@ -64,6 +65,11 @@ def test_with_all_parts_off_a_digit_stays_as_it_is(images, off):
         paper=st.floats(0, 1),
         watermark=st.floats(0, 1),
         pixel_share=st.floats(0, 1),
+        other_pen=st.floats(0, 1),
+        solarize=st.floats(0, 1),
+        clutter=st.floats(0, 1),
+        erase=st.floats(0, 1),
+        relight=st.floats(0, 1),
     ),
     height=st.integers(8, 40),
     width=st.integers(8, 40),
@@ -150,6 +156,46 @@ def test_only_the_share_asked_for_is_soiled(images):
     soiled = deform(many, only(noise=0.05, pixel_share=0.3), seeded())
     share = ((soiled - many).abs().amax((1, 2)) > 1).float().mean().item()
     assert abs(share - 0.3) < 0.06
+
+
+def alone(part: str, images: torch.Tensor, share: float = 1.0) -> torch.Tensor:
+    return deform(images, only(**{part: share}), seeded()) - deform(images, SOIL_OFF, seeded())
+
+
+@pytest.mark.parametrize("part", LOOKS)
+def test_each_part_changes_the_share_of_digits_asked_for(images, part):
+    many = images.repeat(10, 1, 1)
+    changed = (alone(part, many, 0.3).abs().amax((1, 2)) > 1).float().mean().item()
+    chances = 2 if part in ("clutter", "erase") else 1  # two pieces, two holes: some fall where nothing is to be seen
+    assert 0.15 < changed < 1 - (1 - 0.3) ** chances + 0.06
+
+
+def test_other_pens_are_thicker_or_thinner_and_keep_to_the_stroke(images):
+    changed = alone("other_pen", images).sum((1, 2)) / images.sum((1, 2))
+    assert changed.max() > 0.3
+    assert changed.min() < -0.2
+    near = torch.nn.functional.max_pool2d(images[:, None], 3, 1, 1)[:, 0] > 0
+    assert not alone("other_pen", images)[~near].abs().max() > 1
+
+
+def test_solarized_ink_is_dark_where_it_was_brightest(images):
+    solarized = deform(images, only(solarize=1), seeded())
+    assert solarized[images == 255].max() < 200
+    assert solarized[images == 0].max() < 1
+
+
+def test_clutter_only_adds_ink_and_holes_only_take_it(images):
+    assert alone("clutter", images).min() > -1
+    assert alone("erase", images).max() < 1
+
+
+def test_light_is_a_slope_of_grey_over_fainter_ink():
+    blank = deform(torch.zeros(50, 28, 28), only(relight=1), seeded())
+    assert 20 < blank[:, 13:15, 13:15].mean() < 40
+    inner = blank[(blank > 0).all(2).all(1) & (blank < 255).all(2).all(1)]
+    assert len(inner) > 5
+    assert inner.diff(n=2, dim=1).abs().max() < 0.01
+    assert inner.diff(n=2, dim=2).abs().max() < 0.01
 
 
 def test_the_deformed_test_set_keeps_labels_and_repeats_by_seed(few_digits, tmp_path):

@@ -21,6 +21,7 @@ def shapes(**fixed: st.SearchStrategy) -> st.SearchStrategy[ModelSettings]:
         "orthogonal": st.booleans(),
         "attention_size": st.integers(0, 4),
         "topology": st.booleans(),
+        "remove_background": st.booleans(),
         "fc_size": st.integers(1, 8),
     }
     swept = {
