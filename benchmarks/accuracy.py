@@ -104,10 +104,10 @@ def trained(goal: Goal, seed: int, train: Digits, validation: Digits, console: C
     state = _resumed(unfinished)
 
     def keep(_: nn.Module, result: EpochResult, after: TrainingState) -> None:
-        console.print(f"{goal.name}, seed {seed}: {result.line()}")
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(unfinished) as path:
             torch.save({**vars(after), "epochs": [asdict(epoch) for epoch in after.epochs]}, path)
+        console.print(f"{goal.name}, seed {seed}: {result.line()}")
 
     cpu_s = time.process_time()
     state = fit(model, train, validation, goal.training, goal.augmentation, seed, on_epoch=keep, state=state)

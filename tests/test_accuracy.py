@@ -1,0 +1,54 @@
+"""The models of `make bench-accuracy`: within their sizes, and trained on after a stop as if there had been none."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+from benchmarks import accuracy
+from benchmarks.accuracy import GOALS, Goal
+from inkloop import checkpoint
+from inkloop.model import Recognizer, count_parameters
+
+
+class Stopped(Exception):
+    """Somebody pressed Ctrl-C."""
+
+
+class Impatient(Console):
+    """A terminal at which somebody stops the training after its first epoch."""
+
+    def print(self, *_: object, **__: object) -> None:
+        raise Stopped
+
+
+@pytest.fixture
+def goal(monkeypatch, tmp_path) -> Goal:
+    monkeypatch.setattr(accuracy, "FOLDER", tmp_path)
+    tiny = next(goal for goal in GOALS if goal.name == "tiny")
+    return replace(tiny, training=tiny.training.model_copy(update={"epochs": 2}))
+
+
+@pytest.mark.parametrize("goal", GOALS, ids=[goal.name for goal in GOALS])
+def test_a_goals_model_is_as_small_as_it_says(goal):
+    assert goal.parameters is None or count_parameters(Recognizer(goal.model)) <= goal.parameters
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(goal, mnist):
+    train, validation = mnist["train"].take(slice(0, 256)), mnist["validation"].take(slice(0, 100))
+    with pytest.raises(Stopped):
+        accuracy.trained(goal, 1, train, validation, Impatient())
+    after_stop = checkpoint.load(accuracy.trained(goal, 1, train, validation, Console(quiet=True))).state_dict()
+    unbroken = checkpoint.load(
+        accuracy.trained(replace(goal, name="unbroken"), 1, train, validation, Console(quiet=True))
+    ).state_dict()
+    assert all(torch.equal(weight, unbroken[name]) for name, weight in after_stop.items())
+
+
+def test_a_model_is_measured_on_clean_and_on_corrupted_digits(goal, mnist):
+    train, test = mnist["train"].take(slice(0, 256)), mnist["test"].take(slice(0, 100))
+    row = accuracy.measured(goal, 1, accuracy.trained(goal, 1, train, test, Console(quiet=True)), test)
+    assert len(row["corrupted"]) == 15
+    assert 0 <= row["mnist_c_accuracy"] <= 1
+    assert row["parameters"] <= 10_000
