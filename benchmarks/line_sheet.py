@@ -2,9 +2,9 @@
 
 from PIL import Image, ImageDraw, ImageFont
 
-from inkloop.ctc import edits
-from inkloop.line_runtime import LineReader
-from inkloop.lines import Lines
+from inkloop.line.composition import Lines
+from inkloop.line.ctc import edits
+from inkloop.line.runtime import LineReader
 
 SHOWN = 14  # lines in each column
 ROW, MARGIN = 62, 8  # pixels of a line with its text, around it

@@ -16,12 +16,12 @@ import torch
 from benchmarks import real_digits, record
 from benchmarks.line_sheet import contact_sheet
 from inkloop import artifacts, checkpoint, digits
-from inkloop.ctc import beam_search, edits, greedy
 from inkloop.digits import Digits, Split
-from inkloop.line_model import LineModel, LineModelSettings
-from inkloop.line_runtime import LineReader
-from inkloop.line_training import LineTrainingSettings, fit_lines
-from inkloop.lines import Lines, LineSettings, compose, lengths
+from inkloop.line.composition import Lines, LineSettings, compose, lengths
+from inkloop.line.ctc import beam_search, edits, greedy
+from inkloop.line.model import LineModel, LineModelSettings
+from inkloop.line.runtime import LineReader
+from inkloop.line.training import LineTrainingSettings, fit_lines
 
 VALIDATION_LINES, TEST_LINES = 500, 2_000
 VALIDATION_SEED, TEST_SEED = 1, 2

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from benchmarks import real_digits, record
-from inkloop import idx, pen, pendigits, tracing
+from inkloop import idx
 from inkloop.errors import UserError
 from inkloop.model import count_parameters
-from inkloop.pen import PenDigits
-from inkloop.pen_augmentation import TRACED_HANDS, PenAugmentationSettings
-from inkloop.pen_model import PenModelSettings, PenRecognizer
-from inkloop.pen_training import TRAINING, accuracy, fit
+from inkloop.pen import pendigits, tracing, trajectory
+from inkloop.pen.augmentation import TRACED_HANDS, PenAugmentationSettings
+from inkloop.pen.model import PenModelSettings, PenRecognizer
+from inkloop.pen.training import TRAINING, accuracy, fit
+from inkloop.pen.trajectory import PenDigits
 
 VALIDATION_SHARE = 0.1  # of the training digits, by seed; the test digits choose nothing
 TRACED = 12_000  # of MNIST's training digits
@@ -75,7 +76,7 @@ def measure(file: Path, seeds: int, seeds_traced: int, rows: list[dict[str, Any]
     plan = [
         ("pen digits", pen_train, PEN_EPOCHS, PenAugmentationSettings(), seeds),
         ("traced MNIST", traced_train, TRACED_EPOCHS, TRACED_HANDS, seeds_traced),
-        ("both", pen.joined(pen_train, traced_train), TRACED_EPOCHS, TRACED_HANDS, seeds_traced),
+        ("both", trajectory.joined(pen_train, traced_train), TRACED_EPOCHS, TRACED_HANDS, seeds_traced),
     ]
     done = {(row["trained_on"], row["seed"]) for row in rows}
     every = ((seed, each) for seed in range(max(seeds, seeds_traced)) for each in plan if seed < each[-1])

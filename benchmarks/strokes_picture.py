@@ -6,7 +6,8 @@ from PIL import Image, ImageDraw
 
 from benchmarks import real_digits
 from benchmarks.record import ROOT
-from inkloop import idx, tracing
+from inkloop import idx
+from inkloop.pen import tracing
 
 EACH = 6  # digits of a class
 ZOOM = 4

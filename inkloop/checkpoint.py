@@ -4,13 +4,15 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from inkloop import artifacts, line_export, pen_export
+from inkloop import artifacts
 from inkloop.artifacts import Kind, ModelInfo
 from inkloop.export import export
 from inkloop.files import written_whole
-from inkloop.line_model import LineModel, LineModelSettings
+from inkloop.line import export as line_export
+from inkloop.line.model import LineModel, LineModelSettings
 from inkloop.model import ModelSettings, Recognizer, count_parameters
-from inkloop.pen_model import PenRecognizer
+from inkloop.pen import export as pen_export
+from inkloop.pen.model import PenRecognizer
 
 
 def save(model: Recognizer, folder: Path, kind: Kind, metrics: dict[str, float], lineage: dict[str, str]) -> ModelInfo:

@@ -10,12 +10,13 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from infra import pen_pointer, registry
 from infra.storage import Store
-from inkloop import checkpoint, digits, download, mnist, pen, pendigits, sources, tracing, unipen
+from inkloop import checkpoint, digits, download, mnist, sources
 from inkloop.digits import Split
-from inkloop.pen import PenDigits
-from inkloop.pen_augmentation import TRACED_HANDS
-from inkloop.pen_model import PenModelSettings, PenRecognizer
-from inkloop.pen_training import fit
+from inkloop.pen import pendigits, tracing, trajectory, unipen
+from inkloop.pen.augmentation import TRACED_HANDS
+from inkloop.pen.model import PenModelSettings, PenRecognizer
+from inkloop.pen.training import fit
+from inkloop.pen.trajectory import PenDigits
 from inkloop.settings import Settings, ShareBelowOne
 from inkloop.training import TrainingSettings
 
@@ -42,7 +43,7 @@ def train(store: Store, data_dir: Path, file: Path | None, settings: StrokesSett
         order = np.random.default_rng(settings.seed).permutation(len(brought))
         held_out = round(settings.validation_share * len(brought))
         own = (brought.take(order[held_out:]), brought.take(order[:held_out]))
-        parts = (pen.joined(parts[0], own[0]), pen.joined(parts[1], own[1]))
+        parts = (trajectory.joined(parts[0], own[0]), trajectory.joined(parts[1], own[1]))
         lineage["file"] = hashlib.sha256(file.read_bytes()).hexdigest()
     torch.manual_seed(settings.seed)
     model = PenRecognizer(settings.model)

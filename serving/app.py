@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from inkloop.pen_runtime import PenReader
+from inkloop.pen.runtime import PenReader
 from inkloop.runtime import Recognizer
 from serving import metrics, openapi, problems
 from serving.capture import Capture

@@ -16,7 +16,7 @@ from infra import challenger, pen_pointer, registry, signing
 from infra.storage import IMPATIENT, FolderStore, Store, open_store
 from inkloop import artifacts, framing
 from inkloop.errors import UserError
-from inkloop.pen_runtime import PenReader
+from inkloop.pen.runtime import PenReader
 from inkloop.runtime import Recognizer
 from serving import metrics
 from serving.app import answer_with, read_strokes_with

@@ -16,8 +16,9 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from inkloop import framing, pictures, strokes
+from inkloop import framing, pictures
 from inkloop.errors import UserError
+from inkloop.pen import strokes
 from serving.problems import Problem
 
 Image = NDArray[np.uint8]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from inkloop.strokes import FARTHEST
+from inkloop.pen.strokes import FARTHEST
 from serving import consent
 from serving.feedback import Feedback
 from serving.inputs import FORM_FIELD, FRAME, MAX_BODY_BYTES, PIXELS

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inkloop.pen_runtime import PenReader
+from inkloop.pen.runtime import PenReader
 from serving import batches, consent, metrics
 from serving.feedback import Feedback
 from serving.inputs import from_strokes, media_type, read_body, read_image, unsupported, unusable

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inkloop import ctc
+from inkloop.line import ctc
 
 strings = st.lists(st.integers(0, 9), max_size=8).map(tuple)
 

@@ -14,14 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from inkloop import artifacts, checkpoint, line_export, line_framing
-from inkloop.ctc import greedy
+from inkloop import artifacts, checkpoint
 from inkloop.errors import UserError
-from inkloop.line_framing import LONGEST, frame_line
-from inkloop.line_model import LineModel, LineModelSettings, ctc_loss
-from inkloop.line_runtime import LineReader
-from inkloop.line_training import LineTrainingSettings, character_error_rate, fit_lines, log_probabilities
-from inkloop.lines import Lines, LineSettings, compose, lengths
+from inkloop.line import export as line_export
+from inkloop.line import framing as line_framing
+from inkloop.line.composition import Lines, LineSettings, compose, lengths
+from inkloop.line.ctc import greedy
+from inkloop.line.framing import LONGEST, frame_line
+from inkloop.line.model import LineModel, LineModelSettings, ctc_loss
+from inkloop.line.runtime import LineReader
+from inkloop.line.training import LineTrainingSettings, character_error_rate, fit_lines, log_probabilities
 from inkloop.model import count_parameters, normalize
 
 SMALL = LineModelSettings(hidden_size=48, upper_sizes=(32,))
@@ -231,7 +233,7 @@ def test_a_model_of_single_digits_is_refused(model_directory, trained_model, tmp
 def test_the_runtime_of_lines_needs_no_torch(line_directory):
     ask = f"""
 import sys, pathlib, numpy
-from inkloop.line_runtime import LineReader
+from inkloop.line.runtime import LineReader
 LineReader(pathlib.Path({str(line_directory)!r})).read(numpy.zeros((28, 60), numpy.uint8))
 print("torch" in sys.modules)
 """

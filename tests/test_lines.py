@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import digit_id
-from inkloop.lines import LineSettings, compose, lengths
+from inkloop.line.composition import LineSettings, compose, lengths
 
 AS_THEY_ARE = AugmentationSettings(rotation_deg=0, scale=0, shear=0, shift_px=0, elastic_px=0)
 STRAIGHT = LineSettings(hand=AS_THEY_ARE, slant=0, baseline_px=0, slope=0, gap_jitter_px=0)

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_strokes import REAL
 
-from inkloop import pen, pen_export, tracing
 from inkloop.model import count_parameters
-from inkloop.pen import PenDigits
-from inkloop.pen_augmentation import PenAugmentationSettings, deform
-from inkloop.pen_model import PenModelSettings, PenRecognizer, probabilities
-from inkloop.pen_training import TRAINING, accuracy, fit
+from inkloop.pen import export as pen_export
+from inkloop.pen import tracing, trajectory
+from inkloop.pen.augmentation import PenAugmentationSettings, deform
+from inkloop.pen.model import PenModelSettings, PenRecognizer, probabilities
+from inkloop.pen.training import TRAINING, accuracy, fit
+from inkloop.pen.trajectory import PenDigits
 
 OFF = PenAugmentationSettings(**dict.fromkeys(PenAugmentationSettings.model_fields, 0))
 WRITTEN = [(digit, stroke) for digit, several in REAL.items() for stroke in several]
@@ -44,7 +45,7 @@ def test_it_learns_to_read_traced_digits_of_other_hands(learnt_pen, test_digits)
 
 
 def test_it_reads_what_real_pens_wrote(learnt_pen):
-    paths = np.stack([pen.path([stroke]) for _, stroke in WRITTEN])
+    paths = np.stack([trajectory.path([stroke]) for _, stroke in WRITTEN])
     assert accuracy(learnt_pen, PenDigits(paths, np.array([digit for digit, _ in WRITTEN]))) >= 0.6
 
 
@@ -57,13 +58,13 @@ def test_it_reads_what_real_pens_wrote(learnt_pen):
 def test_moving_or_scaling_a_digit_never_changes_its_answer(learnt_pen, written, scale, right, down):
     _, stroke = written
     moved = [(x * scale + right, y * scale + down) for x, y in stroke]
-    steps = pen.features(np.stack([pen.path([stroke]), pen.path([moved])]))
+    steps = trajectory.features(np.stack([trajectory.path([stroke]), trajectory.path([moved])]))
     answer, other = probabilities(learnt_pen, torch.from_numpy(steps))
     assert torch.allclose(answer, other, atol=1e-3)
 
 
 def test_a_dot_gets_ten_probabilities(learnt_pen):
-    answer = probabilities(learnt_pen, torch.from_numpy(pen.features(pen.path([[(3, 3)]])[None])))
+    answer = probabilities(learnt_pen, torch.from_numpy(trajectory.features(trajectory.path([[(3, 3)]])[None])))
     assert answer.isfinite().all()
     assert float(answer.sum()) == pytest.approx(1)
 
@@ -87,7 +88,7 @@ def agree(model: PenRecognizer, digits: PenDigits) -> None:
     proto = pen_export.build(model)
     onnx.checker.check_model(proto, full_check=True)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    steps = pen.features(digits.paths[:300])
+    steps = trajectory.features(digits.paths[:300])
     answers, attention = session.run(["probabilities", "attention_pen"], {"steps": steps})
     np.testing.assert_allclose(answers, probabilities(model, torch.from_numpy(steps)).numpy(), atol=1e-5)
     np.testing.assert_allclose(attention.sum(1), 1, atol=1e-5)
@@ -113,7 +114,7 @@ def test_the_same_seed_gives_the_same_weights(traced):
 def test_without_strength_a_path_stays_as_it_is(traced):
     paths = traced.paths[:200]
     same = deform(paths, OFF, np.random.default_rng(0))
-    np.testing.assert_allclose(pen.features(same), pen.features(paths), atol=1e-6)
+    np.testing.assert_allclose(trajectory.features(same), trajectory.features(paths), atol=1e-6)
 
 
 @given(
@@ -133,14 +134,14 @@ def test_deformed_paths_are_paths_by_seed(traced, recipe, seed):
     once, again = (deform(paths, recipe, np.random.default_rng(seed)) for _ in range(2))
     np.testing.assert_array_equal(once, again)
     assert once.shape == paths.shape
-    steps = pen.features(once)
+    steps = trajectory.features(once)
     assert np.isfinite(steps).all()
     assert np.abs(steps[..., :2]).max() <= 1 + 1e-6
     assert steps[..., 4].min() >= -1e-6
 
 
 def test_a_turned_digit_is_turned_by_no_more_than_asked():
-    bar = np.tile(pen.path([[(0, 0), (100, 0)]]), (500, 1, 1))
+    bar = np.tile(trajectory.path([[(0, 0), (100, 0)]]), (500, 1, 1))
     turned = deform(bar, OFF.model_copy(update={"rotation_deg": 20.0}), np.random.default_rng(0))
     run, rise = (turned[:, -1] - turned[:, 0])[:, :2].T
     angles = np.degrees(np.arctan2(rise, run))
@@ -151,6 +152,6 @@ def test_a_turned_digit_is_turned_by_no_more_than_asked():
 
 
 def test_a_pen_whose_lifting_is_lost_leaves_ink():
-    apart = pen.path([[(0, 0), (0, 10)], [(10, 10), (10, 0)]])[None]
+    apart = trajectory.path([[(0, 0), (0, 10)], [(10, 10), (10, 0)]])[None]
     inked = deform(apart, OFF.model_copy(update={"joined": 1.0}), np.random.default_rng(0))
-    assert (pen.features(inked)[..., 4] == 0).all()
+    assert (trajectory.features(inked)[..., 4] == 0).all()

@@ -11,10 +11,11 @@ from test_strokes import REAL
 
 from infra import pen_pointer, registry
 from infra.storage import FolderStore
-from inkloop import checkpoint, pen
+from inkloop import checkpoint
 from inkloop.errors import UserError
-from inkloop.pen_model import PenModelSettings, PenRecognizer, probabilities
-from inkloop.pen_runtime import PenReader
+from inkloop.pen import trajectory
+from inkloop.pen.model import PenModelSettings, PenRecognizer, probabilities
+from inkloop.pen.runtime import PenReader
 from inkloop.runtime import Recognizer
 from serving import champion
 from serving.app import answer_with, create_app
@@ -57,10 +58,10 @@ def digest_of(folder: Path) -> str:
 
 
 def test_the_runtime_answers_as_torch_does(model, pen_directory):
-    steps = torch.from_numpy(pen.features(pen.path(STROKES)[None]))
+    steps = torch.from_numpy(trajectory.features(trajectory.path(STROKES)[None]))
     answer, attention = PenReader(pen_directory).explained(STROKES)
     np.testing.assert_allclose(answer, probabilities(model, steps)[0].numpy(), atol=1e-5)
-    assert attention.shape == (pen.STEPS,)
+    assert attention.shape == (trajectory.STEPS,)
     assert attention.sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -79,7 +80,7 @@ def test_strokes_are_read_by_the_model_appointed_and_after_it_as_pictures(app, s
     by_pen = client.post("/predict/strokes?attention=1", json=STROKES).json()
     assert by_pen["model_version"] == reader.version
     assert by_pen["probabilities"] == pytest.approx(reader.explained(STROKES)[0].tolist(), abs=1e-6)
-    assert len(by_pen["attention"]["pen"]) == pen.STEPS
+    assert len(by_pen["attention"]["pen"]) == trajectory.STEPS
 
     pen_pointer.dismiss(store)
     watcher.look()

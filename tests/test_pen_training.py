@@ -7,8 +7,8 @@ from test_unipen import SEGMENTS, STROKES
 from infra import pen_pointer, registry
 from infra.storage import FolderStore
 from inkloop.errors import UserError
-from inkloop.pen_model import PenModelSettings
-from inkloop.pen_runtime import PenReader
+from inkloop.pen.model import PenModelSettings
+from inkloop.pen.runtime import PenReader
 from inkloop.training import TrainingSettings
 from pipeline import strokes
 

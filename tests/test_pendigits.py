@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_strokes import REAL
 
-from inkloop import pen, pendigits
 from inkloop.errors import UserError
+from inkloop.pen import pendigits, trajectory
 
 ROWS = [
     [*(number for x, y in stroke for number in (x, 100 - y)), digit]  # in the file, y grows upward
@@ -24,8 +24,8 @@ def test_every_kind_of_file_holds_the_same_digits(content, tmp_path):
     (tmp_path / "pen.tra").write_text(content)
     digits = pendigits.read(tmp_path / "pen.tra")
     assert digits.labels.tolist() == [row[-1] for row in ROWS]
-    drawn = np.stack([pen.path([stroke]) for several in REAL.values() for stroke in several])
-    np.testing.assert_allclose(pen.features(digits.paths), pen.features(drawn), atol=1e-6)
+    drawn = np.stack([trajectory.path([stroke]) for several in REAL.values() for stroke in several])
+    np.testing.assert_allclose(trajectory.features(digits.paths), trajectory.features(drawn), atol=1e-6)
 
 
 @pytest.mark.parametrize(

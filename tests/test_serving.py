@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from server import encoded, free_port, launch, wait_until_ready
 
-from inkloop import strokes
+from inkloop.pen import strokes
 from serving import openapi
 from serving.inputs import MAX_BODY_BYTES
 

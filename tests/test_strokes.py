@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkloop import strokes
 from inkloop.errors import UserError
 from inkloop.framing import is_framed
+from inkloop.pen import strokes
 from inkloop.training import logits
 
 # Real pen strokes from UCI's pendigits, four of each digit that is written without lifting the pen: eight points each,

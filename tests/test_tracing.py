@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from inkloop import strokes, tracing
+from inkloop.pen import strokes, tracing
 from inkloop.topology import packed, unpacked
 
 PICTURES = {

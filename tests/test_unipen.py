@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from inkloop import pen, unipen
 from inkloop.errors import UserError
+from inkloop.pen import trajectory, unipen
 
 FOUR = [[(20, 0), (0, 60), (90, 60)], [(60, 0), (60, 100)]]
 SEVEN = [[(0, 0), (80, 0), (30, 100)]]
@@ -19,12 +19,12 @@ SEGMENTS = '.SEGMENT CHARACTER 0-1 ? "4"\n.SEGMENT CHARACTER 2 OK "7"\n.SEGMENT 
 
 
 def features(*drawings) -> np.ndarray:
-    return pen.features(np.stack([pen.path(each) for each in drawings]))
+    return trajectory.features(np.stack([trajectory.path(each) for each in drawings]))
 
 
-def check(digits: pen.PenDigits) -> None:
+def check(digits: trajectory.PenDigits) -> None:
     assert digits.labels.tolist() == [4, 7]
-    np.testing.assert_allclose(pen.features(digits.paths), features(FOUR, SEVEN), atol=1e-6)
+    np.testing.assert_allclose(trajectory.features(digits.paths), features(FOUR, SEVEN), atol=1e-6)
 
 
 def test_strokes_their_lifts_and_labels_are_read(tmp_path):
@@ -69,7 +69,9 @@ def test_other_columns_are_passed_over(tmp_path):
 def test_a_segment_may_begin_and_end_within_a_stroke(tmp_path):
     line = FOUR[0] + SEVEN[0]
     (tmp_path / "digits.dat").write_text(f'.SEGMENT CHARACTER 0:3-0:5 ? "7"\n{pen_down(line)}')
-    np.testing.assert_allclose(pen.features(unipen.read(tmp_path / "digits.dat").paths), features(SEVEN), atol=1e-6)
+    np.testing.assert_allclose(
+        trajectory.features(unipen.read(tmp_path / "digits.dat").paths), features(SEVEN), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from inkloop import pen
 from inkloop.export import OPSET, attend
 from inkloop.model import CLASSES
 from inkloop.onnx_graph import Graph, write
-from inkloop.pen_model import PenRecognizer, layers_of
+from inkloop.pen import trajectory
+from inkloop.pen.model import PenRecognizer, layers_of
 
 
 def build(model: PenRecognizer) -> onnx.ModelProto:
@@ -21,10 +21,10 @@ def build(model: PenRecognizer) -> onnx.ModelProto:
         sequence = graph.recurrent(by_step, layer, int8=False)
     context, weights = attend(graph, sequence, model.attention, "pen", int8=False)
     graph.add("Softmax", graph.dense(context, model.head, int8=False), axis=1, output="probabilities")
-    steps = helper.make_tensor_value_info("steps", TensorProto.FLOAT, ["n", pen.STEPS, pen.FEATURES])
+    steps = helper.make_tensor_value_info("steps", TensorProto.FLOAT, ["n", trajectory.STEPS, trajectory.FEATURES])
     outputs = [
         helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", CLASSES]),
-        helper.make_tensor_value_info(weights, TensorProto.FLOAT, ["n", pen.STEPS]),
+        helper.make_tensor_value_info(weights, TensorProto.FLOAT, ["n", trajectory.STEPS]),
     ]
     proto = helper.make_graph(graph.nodes, "inkloop-pen", [steps], outputs, graph.constants)
     opsets = [helper.make_opsetid("", OPSET)]

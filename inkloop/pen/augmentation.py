@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from inkloop import pen
+from inkloop.pen import trajectory
 from inkloop.settings import Settings, Share, ShareBelowOne
 
 KNOTS = 8  # of the jitter along a path: slower than noise, faster than the digit
@@ -36,7 +36,7 @@ def deform(
     The same generator state gives the same result.
     """
     paths = _sped(paths, settings.speed, random)
-    points = pen.placed(paths[..., :2]) @ _hands(len(paths), settings, random)
+    points = trajectory.placed(paths[..., :2]) @ _hands(len(paths), settings, random)
     points = points + settings.jitter * _tremble(len(paths), random)
     in_air = paths[..., 2:] * (random.random((len(paths), 1, 1)) >= settings.joined)
     return np.concatenate([points, in_air], 2)
@@ -44,7 +44,7 @@ def deform(
 
 def _sped(paths: NDArray[np.float64], speed: float, random: np.random.Generator) -> NDArray[np.float64]:
     """The paths at other places along their way, which come closer here and farther there, in order."""
-    count, steps = len(paths), pen.STEPS
+    count, steps = len(paths), trajectory.STEPS
     strength, phase = random.uniform(-speed, speed, (count, 1)), random.uniform(0, 2 * math.pi, (count, 1))
     turns = 2 * math.pi * np.arange(steps + 1) / steps
     places = np.arange(steps + 1) + strength * (np.sin(turns + phase) - np.sin(phase)) * steps / (2 * math.pi)
@@ -66,7 +66,7 @@ def _hands(count: int, settings: PenAugmentationSettings, random: np.random.Gene
 def _tremble(count: int, random: np.random.Generator) -> NDArray[np.float64]:
     """Smooth noise along paths: (count, STEPS + 1, 2), of deviation 1 at its knots."""
     knots = random.standard_normal((count, KNOTS, 2))
-    places = np.linspace(0, KNOTS - 1, pen.STEPS + 1)
+    places = np.linspace(0, KNOTS - 1, trajectory.STEPS + 1)
     before = places.astype(int).clip(0, KNOTS - 2)
     share = (places - before)[:, None]
     trembling: NDArray[np.float64] = knots[:, before] * (1 - share) + knots[:, before + 1] * share

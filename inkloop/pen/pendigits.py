@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from inkloop import pen
 from inkloop.errors import UserError
-from inkloop.pen import PenDigits
+from inkloop.pen import trajectory
+from inkloop.pen.trajectory import PenDigits
 
 NUMBERS = 16  # x and y of eight points
 TRAINING_ROWS = 7494  # of the one file that holds both parts; the writers of the rest are others
@@ -34,7 +34,7 @@ def read(path: Path) -> PenDigits:
         raise UserError(f"{path}: no pen digits in it. Name a file of rows of 16 numbers and a class.")
     points = np.array([row[:-1] for row in rows], np.float64).reshape(len(rows), -1, 2) * (1, -1)
     labels = np.array([row[-1] for row in rows], np.int64)
-    return PenDigits(np.stack([pen.path([each]) for each in points]), labels)
+    return PenDigits(np.stack([trajectory.path([each]) for each in points]), labels)
 
 
 def split(digits: PenDigits, path: Path) -> tuple[PenDigits, PenDigits]:

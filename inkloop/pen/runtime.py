@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inkloop import artifacts, pen
+from inkloop import artifacts
 from inkloop.errors import UserError
+from inkloop.pen import trajectory
+from inkloop.pen.strokes import Stroke
 from inkloop.runtime import session
-from inkloop.strokes import Stroke
 
 
 class PenReader:
@@ -33,6 +34,6 @@ class PenReader:
 
         Raises UserError as `strokes.paths` does.
         """
-        steps = pen.features(pen.path(drawing)[None])
+        steps = trajectory.features(trajectory.path(drawing)[None])
         probabilities, attention = self._session.run(["probabilities", "attention_pen"], {"steps": steps})
         return probabilities[0], attention[0]

@@ -11,11 +11,11 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from inkloop.augmentation import AugmentationSettings
-from inkloop.ctc import edits, greedy
 from inkloop.digits import Digits
-from inkloop.line_framing import side_by_side
-from inkloop.line_model import LineModel, ctc_loss
-from inkloop.lines import Lines, LineSettings, compose, lengths
+from inkloop.line.composition import Lines, LineSettings, compose, lengths
+from inkloop.line.ctc import edits, greedy
+from inkloop.line.framing import side_by_side
+from inkloop.line.model import LineModel, ctc_loss
 from inkloop.model import normalize
 from inkloop.settings import Settings
 from inkloop.training import TrainingSettings, learning_rate_factor

@@ -7,8 +7,8 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from inkloop import pen
 from inkloop.model import CLASSES, Attention
+from inkloop.pen import trajectory
 from inkloop.recurrent import CELLS, Cell, init_orthogonal, run
 from inkloop.settings import Settings, ShareBelowOne
 
@@ -28,7 +28,7 @@ class PenRecognizer(nn.Module):
     def __init__(self, settings: PenModelSettings) -> None:
         super().__init__()
         self.settings = settings
-        widths = [pen.FEATURES, *(2 * size for size in settings.sizes)]
+        widths = [trajectory.FEATURES, *(2 * size for size in settings.sizes)]
         self.layers = nn.ModuleList(
             CELLS[settings.cell](below, above // 2, batch_first=True, bidirectional=True)
             for below, above in pairwise(widths)
@@ -40,7 +40,10 @@ class PenRecognizer(nn.Module):
             init_orthogonal(layer)
 
     def forward(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """steps: `pen.features`, (batch, steps, FEATURES). Returns logits (batch, 10) and attention (batch, steps)."""
+        """Read `trajectory.features`, (batch, steps, FEATURES).
+
+        Returns logits (batch, 10) and attention (batch, steps).
+        """
         states = steps
         for depth, layer in enumerate(layers_of(self)):
             states = run(layer, self.dropout(states) if depth else states, None)
@@ -55,7 +58,7 @@ def layers_of(model: PenRecognizer) -> list[nn.RNNBase]:
 
 @torch.no_grad()
 def probabilities(model: PenRecognizer, steps: Tensor) -> Tensor:
-    """What the model says of `pen.features`: float (n, 10), rows sum to 1, without dropout."""
+    """What the model says of `trajectory.features`: float (n, 10), rows sum to 1, without dropout."""
     was_training = model.training
     model.eval()
     answers = torch.cat([model(part)[0].softmax(1) for part in steps.split(1000)])

@@ -6,10 +6,10 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from inkloop.ctc import LABELS
 from inkloop.export import as_model, normalized, read_up
 from inkloop.framing import FRAME
-from inkloop.line_model import LineModel
+from inkloop.line.ctc import LABELS
+from inkloop.line.model import LineModel
 from inkloop.onnx_graph import Graph, write
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from inkloop import pen
 from inkloop.losses import classification_loss
-from inkloop.pen import PenDigits
-from inkloop.pen_augmentation import PenAugmentationSettings, deform
-from inkloop.pen_model import PenRecognizer, probabilities
+from inkloop.pen import trajectory
+from inkloop.pen.augmentation import PenAugmentationSettings, deform
+from inkloop.pen.model import PenRecognizer, probabilities
+from inkloop.pen.trajectory import PenDigits
 from inkloop.training import TrainingSettings, learning_rate_factor
 
 TRAINING = TrainingSettings(epochs=30, batch_size=128, learning_rate=1e-2, patience_epochs=30)
@@ -43,7 +43,7 @@ def fit(
     for epoch in range(settings.epochs):
         for rows in np.array_split(random.permutation(len(train)), math.ceil(len(train) / settings.batch_size)):
             optimizer.param_groups[0]["lr"] = settings.learning_rate * learning_rate_factor(step, total, settings)
-            steps = torch.from_numpy(pen.features(deform(train.paths[rows], augmentation, random)))
+            steps = torch.from_numpy(trajectory.features(deform(train.paths[rows], augmentation, random)))
             optimizer.zero_grad()
             classification_loss(model(steps)[0], labels[rows], settings.loss).backward()
             nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
@@ -62,5 +62,5 @@ def fit(
 
 def accuracy(model: PenRecognizer, digits: PenDigits) -> float:
     """Share of right answers, 0..1."""
-    answers = probabilities(model, torch.from_numpy(pen.features(digits.paths))).argmax(1)
+    answers = probabilities(model, torch.from_numpy(trajectory.features(digits.paths))).argmax(1)
     return float((answers.numpy() == digits.labels).mean())

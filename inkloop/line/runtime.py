@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkloop import artifacts
-from inkloop.ctc import BEAM_WIDTH, beam_search
 from inkloop.errors import UserError
 from inkloop.ink import Grey
-from inkloop.line_framing import frame_line, side_by_side
+from inkloop.line.ctc import BEAM_WIDTH, beam_search
+from inkloop.line.framing import frame_line, side_by_side
 from inkloop.runtime import session
 
 

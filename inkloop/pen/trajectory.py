@@ -1,4 +1,4 @@
-"""Pen paths: strokes as a sequence of equal steps along the pen's way, on paper and in the air between strokes.
+"""The pen's trajectory: strokes as a sequence of equal steps along its way, on paper and in the air between strokes.
 
 A path is float64 (STEPS + 1, 3): x and y of points that lie equally far from each other along the way, y growing
 downward, and how much of the way so far, in steps, the pen was lifted.
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inkloop import strokes
-from inkloop.strokes import Stroke
+from inkloop.pen import strokes
+from inkloop.pen.strokes import Stroke
 
 STEPS = 40
 FEATURES = 5  # x, y, change of each, share of the step in the air

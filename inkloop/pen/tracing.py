@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inkloop import pen
-from inkloop.pen import PenDigits
+from inkloop.pen import trajectory
+from inkloop.pen.trajectory import PenDigits
 from inkloop.topology import INK_LEVEL, packed, thinned, unpacked
 
 Pixel = tuple[int, int]  # row, column; the smallest is the topmost
@@ -41,7 +41,7 @@ def traced(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> PenDigits:
 
     Raises UserError if one has no ink.
     """
-    return PenDigits(np.stack([pen.path(trace(each)) for each in skeletons(images)]), labels)
+    return PenDigits(np.stack([trajectory.path(trace(each)) for each in skeletons(images)]), labels)
 
 
 def trace(skeleton: NDArray[np.bool_]) -> list[NDArray[np.float64]]:

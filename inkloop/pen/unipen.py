@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from inkloop import pen
 from inkloop.errors import UserError
-from inkloop.pen import PenDigits
+from inkloop.pen import trajectory
+from inkloop.pen.trajectory import PenDigits
 
 SEGMENT = re.compile(r'(?P<level>\S+)\s+(?P<where>[-\d:,]+)\s+.*"(?P<label>[^"]*)"\s*')
 SPAN = re.compile(r"(?P<first>\d+)(?::(?P<begin>\d+))?(?:-(?P<last>\d+)(?::(?P<end>\d+))?)?")
@@ -101,7 +101,7 @@ def _points(statement: Statement, columns: list[str]) -> list[Point]:
         raise statement.wrong(f"below its .PEN_DOWN are lines that are not the numbers {' '.join(columns)}") from None
 
 
-def _path(statement: Statement, strokes: list[list[Point]]) -> pen.Path:
+def _path(statement: Statement, strokes: list[list[Point]]) -> trajectory.Path:
     """The path through the strokes that a segment names, such as `0-1`, `3,5` or, from point to point, `0:3-1:17`."""
     named = statement.text.split()[1]
     drawing = []
@@ -116,6 +116,6 @@ def _path(statement: Statement, strokes: list[list[Point]]) -> pen.Path:
         parts[0] = parts[0][int(found["begin"] or 0) :]
         drawing += parts
     try:
-        return pen.path(drawing)
+        return trajectory.path(drawing)
     except UserError as error:
         raise statement.wrong(f"of strokes {named}: {str(error).rstrip('.')}") from None

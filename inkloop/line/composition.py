@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, model_validator
 from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.digits import Digits
 from inkloop.ink import Ink
-from inkloop.line_framing import fit_line
+from inkloop.line.framing import fit_line
 from inkloop.settings import Settings, ShareBelowOne
 
 Gap = Annotated[float, Field(ge=-20, le=40)]  # pixels, where a digit is 20 high

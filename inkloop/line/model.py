@@ -7,8 +7,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inkloop.ctc import LABELS
 from inkloop.framing import FRAME
+from inkloop.line.ctc import LABELS
 from inkloop.model import ModelSettings, Reader
 from inkloop.readings import Reading, read, read_ragged
 from inkloop.recurrent import Cell
