@@ -32,7 +32,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,12 @@ strokes: $(READY) ## train a reader of pen strokes, on traced MNIST and FILE=...
 
 strokes-dismiss: $(READY) ## have pen strokes read as pictures again, by the champion (STORE=...)
 	@$(RUN) -m pipeline strokes --dismiss $(if $(STORE),--store "$(STORE)")
+
+lines: $(READY) ## train a reader of whole lines of digits, and have it answer /predict/line (STORE=...; a quarter of an hour of one core)
+	@OMP_NUM_THREADS=1 $(RUN) -m pipeline lines $(if $(STORE),--store "$(STORE)")
+
+lines-dismiss: $(READY) ## have lines read no longer (STORE=...)
+	@$(RUN) -m pipeline lines --dismiss $(if $(STORE),--store "$(STORE)")
 
 key: $(READY) ## make an API key for corrections, or an operator's, and print it (NAME=... OPERATOR=1 STORE=...)
 	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(OPERATOR),$(if $(filter 1,$(OPERATOR)),--operator,$(error OPERATOR=$(OPERATOR): give 1 for an operator's key, or leave it out))) $(if $(STORE),--store "$(STORE)")

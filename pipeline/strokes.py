@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from pydantic import NonNegativeInt, PositiveInt
 
-from infra import pen_pointer, registry
+from infra import readers, registry
 from infra.storage import Store
 from inkloop import checkpoint, digits, download, mnist, sources
 from inkloop.digits import Split
@@ -51,7 +51,7 @@ def train(store: Store, data_dir: Path, file: Path | None, settings: StrokesSett
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint.save_pen(model.eval(), Path(scratch) / "pen", {"validation_accuracy": accuracy}, lineage)
         digest = registry.publish(store, Path(scratch) / "pen")
-    pen_pointer.appoint(store, digest, by)
+    readers.appoint(store, "pen", digest, by)
     return registry.version_of(digest), accuracy
 
 

@@ -12,13 +12,15 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from infra import readers
+from inkloop.line.runtime import LineReader
 from inkloop.pen.runtime import PenReader
 from inkloop.runtime import Recognizer
 from serving import metrics, openapi, problems
 from serving.capture import Capture
 from serving.keys import Keys
 from serving.pages import Page
-from serving.predict import feedback, json_response, predict, predict_batch, predict_strokes
+from serving.predict import feedback, json_response, predict, predict_batch, predict_line, predict_strokes
 from serving.shadow import Challenge, Shadow
 
 DOCS_PAGE = Path(__file__).with_name("docs.html")
@@ -80,6 +82,7 @@ def create_app(swagger_ui: Path) -> Starlette:
         Route("/predict", predict, methods=["POST"]),
         Route("/predict/batch", predict_batch, methods=["POST"]),
         Route("/predict/strokes", predict_strokes, methods=["POST"]),
+        Route("/predict/line", predict_line, methods=["POST"]),
         Route("/feedback", feedback, methods=["POST"]),
         Route("/model", model),
         Route("/healthz", healthz),
@@ -100,7 +103,8 @@ def create_app(swagger_ui: Path) -> Starlette:
             Exception: problems.on_crash,
         },
     )
-    app.state.challenge, app.state.shadow, app.state.pen = None, Shadow(), None
+    app.state.challenge, app.state.shadow = None, Shadow()
+    app.state.pen, app.state.line = None, None
     app.state.capture, app.state.keys = None, Keys(None)
     return app
 
@@ -111,9 +115,9 @@ def answer_with(app: Starlette, recognizer: Recognizer) -> None:
     metrics.MODELS.champion = metrics.label(recognizer)
 
 
-def read_strokes_with(app: Starlette, pen: PenReader | None) -> None:
-    """Make this the model that answers to pen strokes, from the next request on; None: the one that reads pictures."""
-    app.state.pen = pen
+def read_with(app: Starlette, kind: readers.Kind, reader: PenReader | LineReader | None) -> None:
+    """Make this the model that answers to pen strokes or lines, from the next request on; None: none does."""
+    setattr(app.state, kind, reader)
 
 
 def capture_with(app: Starlette, capture: Capture) -> None:

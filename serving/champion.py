@@ -12,18 +12,21 @@ from typing import Generic, TypeVar
 import numpy as np
 from starlette.applications import Starlette
 
-from infra import challenger, pen_pointer, registry, signing
+from infra import challenger, readers, registry, signing
 from infra.storage import IMPATIENT, FolderStore, Store, open_store
 from inkloop import artifacts, framing
 from inkloop.errors import UserError
+from inkloop.line.ctc import LABELS
+from inkloop.line.runtime import LineReader
 from inkloop.pen.runtime import PenReader
 from inkloop.runtime import Recognizer
 from serving import metrics
-from serving.app import answer_with, read_strokes_with
+from serving.app import answer_with, read_with
 from serving.shadow import Challenge, challenge_with
 
 POLL_S = 2.0
 A_SEVEN = [[(0.0, 0.0), (8.0, 0.0), (3.0, 10.0)]]
+A_BAR = np.pad(np.full((20, 2), 255, np.uint8), ((4, 4), (9, 9)))  # a one, as a line is framed
 LONGEST_WAIT_S = 60.0  # between two tries of a model that cannot be loaded
 
 log = logging.getLogger("inkloop.serving")
@@ -47,6 +50,16 @@ def load_pen(store: Store, digest: str) -> PenReader:
     answer, _ = reader.explained(A_SEVEN)
     if answer.shape != (10,) or not abs(float(answer.sum()) - 1) < 1e-3:
         raise UserError(f"model {reader.version}: its answer is not ten probabilities. Train it again.")
+    return reader
+
+
+def load_line(store: Store, digest: str) -> LineReader:
+    """A published model that reads lines, checked as `load` does. Raises UserError as it does."""
+    with _fetched(store, digest) as folder:
+        reader = LineReader(folder)
+    answer = reader.log_probabilities([A_BAR])[0]
+    if answer.shape[1:] != (LABELS,) or not np.allclose(np.exp(answer).sum(1), 1, atol=1e-3):
+        raise UserError(f"model {reader.version}: its answer is no probabilities of digits. Train it again.")
     return reader
 
 
@@ -89,7 +102,10 @@ class Watcher:
         self._store: Store | None = None
         self._unreachable = False
         self._champion, self._challenger = _Reload("champion", load), _Reload("challenger", load)
-        self._pen = _Reload("pen", load_pen)
+        self._readers: dict[readers.Kind, _Reload[PenReader | LineReader]] = {
+            "pen": _Reload("pen", load_pen),
+            "line": _Reload("line", load_line),
+        }
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="inkloop-watcher", daemon=True)
 
@@ -113,7 +129,8 @@ class Watcher:
         try:
             # Opened here: a store that cannot even be named must not keep the server from answering.
             store = self._store = self._store or open_store(self._url, IMPATIENT)
-            wanted, tried, pen = registry.reigning(store), challenger.challenger(store), pen_pointer.appointed(store)
+            wanted, tried = registry.reigning(store), challenger.challenger(store)
+            appointed = {kind: readers.appointed(store, kind) for kind in readers.KINDS}
         except Exception as error:  # whatever it is, this thread must outlive it
             metrics.RELOAD_FAILURES.labels("store").inc()
             if not self._unreachable:
@@ -127,7 +144,8 @@ class Watcher:
         self._unreachable = False
         self._follow_champion(store, wanted)
         self._follow_challenger(store, wanted, tried)
-        self._follow_pen(store, pen)
+        for kind, reader in appointed.items():
+            self._follow_reader(store, kind, reader)
 
     def _follow_champion(self, store: Store, wanted: registry.Champion) -> None:
         before: Recognizer = self._app.state.recognizer
@@ -155,17 +173,17 @@ class Watcher:
         if recognizer is not None:
             log.info("Challenger %s is tried: %s, share %g.", tried.version, tried.mode, tried.share)
 
-    def _follow_pen(self, store: Store, wanted: pen_pointer.Appointed | None) -> None:
-        before: PenReader | None = self._app.state.pen
+    def _follow_reader(self, store: Store, kind: readers.Kind, wanted: readers.Appointed | None) -> None:
+        before: PenReader | LineReader | None = getattr(self._app.state, kind)
         if wanted is None:
             if before is not None:
-                read_strokes_with(self._app, None)
-                log.info("Strokes are read as pictures, no longer by model %s.", before.version)
+                read_with(self._app, kind, None)
+                log.info("Model %s reads %s no longer.", before.version, readers.READS[kind])
         elif before is None or before.digest != wanted.digest:
-            reader = self._pen.load(store, wanted.digest)
+            reader = self._readers[kind].load(store, wanted.digest)
             if reader is not None:
-                read_strokes_with(self._app, reader)
-                log.info("Model %s reads pen strokes.", reader.version)
+                read_with(self._app, kind, reader)
+                log.info("Model %s reads %s.", reader.version, readers.READS[kind])
 
 
 class _Reload(Generic[Model]):

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -18,6 +18,7 @@ from starlette.requests import Request
 
 from inkloop import framing, pictures
 from inkloop.errors import UserError
+from inkloop.line import framing as framing_of_lines
 from inkloop.pen import strokes
 from serving.problems import Problem
 
@@ -28,6 +29,7 @@ PIXELS = FRAME * FRAME
 MAX_BODY_BYTES = 10 * 2**20  # a telephone's photograph has 2 to 8 MiB
 FORM_FIELD = "image"
 SMALL_PIXELS = 64 * 64
+FILE_TYPES = "image/png, image/jpeg, multipart/form-data"
 FILE_STARTS = (b"\x89PNG", b"\xff\xd8")
 DATA_URL = re.compile(r"data:image/(png|jpeg);base64,")
 
@@ -43,16 +45,28 @@ async def read_image(request: Request) -> Image:
             image = await _framed(sent) if isinstance(sent, bytes) else sent
         case "application/octet-stream":
             image = from_bytes(await read_body(request))
-        case "image/png" | "image/jpeg":
-            image = await _framed(await read_body(request))
-        case "multipart/form-data":
-            image = await _framed(await _uploaded(request.headers, await read_body(request)))
+        case "image/png" | "image/jpeg" | "multipart/form-data":
+            image = await _framed(await _file(request))
         case other:
-            types = "image/png, image/jpeg, multipart/form-data, application/json or application/octet-stream"
-            raise unsupported(other, f"accepted; send {types}")
+            raise unsupported(other, f"accepted; send {FILE_TYPES}, application/json or application/octet-stream")
     if int(image.max()) - int(image.min()) < framing.MIN_CONTRAST:
         raise unusable("The picture is blank: all its pixels are nearly the same; send a picture of one digit.")
     return image
+
+
+async def read_line(request: Request) -> Image:
+    """The line in the picture file that the request sends: uint8 (28, width), white ink on black. Raises Problem."""
+    match media_type(request.headers.get("content-type", "")):
+        case "application/json":
+            sent = parsed(await read_body(request), "image")
+            if not isinstance(sent, str):
+                raise unusable("The JSON must be base64 of a PNG or a JPEG of one line, alone or under the key image.")
+            data = _decoded(sent)
+        case "image/png" | "image/jpeg" | "multipart/form-data":
+            data = await _file(request)
+        case other:
+            raise unsupported(other, f"accepted here; send {FILE_TYPES} or application/json")
+    return await run_sync(from_picture, data, framing_of_lines.frame_line, limiter=_decoders)
 
 
 def media_type(content_type: str) -> str:
@@ -135,12 +149,16 @@ def pixels_of(sent: Any) -> Image:  # noqa: ANN401
 
 def _from_base64(text: str) -> Image | bytes:
     """784 bytes, row by row, or a PNG or JPEG file; a browser's `data:image/png;base64,` may stand before it."""
-    try:
-        data = base64.b64decode(DATA_URL.sub("", text, count=1), validate=True)
-    except ValueError:
-        raise unusable("The text is not base64; send base64 of a PNG, a JPEG or 784 bytes, never a URL.") from None
+    data = _decoded(text)
     is_file = data.startswith(FILE_STARTS) or len(data) != PIXELS
     return data if is_file else from_bytes(data)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(DATA_URL.sub("", text, count=1), validate=True)
+    except ValueError:
+        raise unusable("The text is not base64; send base64 of the picture, never its URL.") from None
 
 
 def from_bytes(body: bytes) -> Image:
@@ -153,10 +171,10 @@ def from_bytes(body: bytes) -> Image:
     return np.frombuffer(body, np.uint8).reshape(FRAME, FRAME)
 
 
-def from_picture(data: bytes) -> Image:
-    """A PNG or JPEG of any size, dark ink on light paper or the other way round."""
+def from_picture(data: bytes, frame: Callable[[Image], Image] = framing.frame) -> Image:
+    """A PNG or JPEG of any size, dark ink on light paper or the other way round; `frame` brings it to a model's."""
     try:
-        return framing.frame(pictures.decode(data))
+        return frame(pictures.decode(data))
     except UserError as error:
         raise _explained(error) from error
 
@@ -173,6 +191,13 @@ def _is_small_png(data: bytes) -> bool:
         return False
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     return width * height <= SMALL_PIXELS
+
+
+async def _file(request: Request) -> bytes:
+    """The picture file that is the body, or in its form."""
+    body = await read_body(request)
+    is_form = media_type(request.headers["content-type"]) == "multipart/form-data"
+    return await _uploaded(request.headers, body) if is_form else body
 
 
 async def _uploaded(headers: Headers, body: bytes) -> bytes:

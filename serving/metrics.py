@@ -33,7 +33,7 @@ SHADOW = Counter(
 SHADOW_DROPPED = Counter("inkloop_shadow_dropped", "Pictures that a challenger came too late for", registry=REGISTRY)
 RELOAD_FAILURES = Counter(
     "inkloop_model_reload_failures",
-    "Times that the store could not be read, or a new champion, challenger or reader of strokes not be loaded",
+    "Times that the store could not be read, or a new champion, challenger or reader of strokes or lines not be loaded",
     ["of"],
     registry=REGISTRY,
 )

@@ -9,6 +9,7 @@ from serving.inputs import FORM_FIELD, FRAME, MAX_BODY_BYTES, PIXELS
 
 Json = dict[str, Any]
 
+SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
 PIXEL: Json = {"type": "number", "minimum": 0, "maximum": 255}
 FLAT: Json = {
     "type": "array",
@@ -38,7 +39,7 @@ PREDICTION_ID: Json = {
 PROBABILITIES: Json = {
     "type": "array",
     "description": "of each digit from 0 to 9; together they make 1",
-    "items": {"type": "number", "minimum": 0, "maximum": 1},
+    "items": SHARE,
     "minItems": 10,
     "maxItems": 10,
 }
@@ -75,7 +76,7 @@ SCHEMAS: Json = {
             "attention": {
                 "type": "object",
                 "description": "if asked for: for each reading, such as `rows2` or `pen`, how much each step counted",
-                "additionalProperties": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}},
+                "additionalProperties": {"type": "array", "items": SHARE},
             },
             "picture": {
                 "type": "string",
@@ -111,6 +112,42 @@ SCHEMAS: Json = {
         },
     },
     "StrokesUnderKey": _only("strokes", {"$ref": "#/components/schemas/Strokes"}),
+    "PictureFile": {
+        "type": "string",
+        "contentEncoding": "base64",
+        "description": "a PNG or a JPEG; `data:image/png;base64,` may stand before it",
+    },
+    "PictureFileUnderKey": _only("image", {"$ref": "#/components/schemas/PictureFile"}),
+    "Line": {
+        "type": "object",
+        "properties": {
+            "digits": {
+                "type": "string",
+                "pattern": "^[0-9]*$",
+                "description": "left to right, or none",
+            },
+            "confidence": {**SHARE, "description": "how likely it is to the model that it is just these digits"},
+            "alignment": {
+                "type": "array",
+                "description": "of each digit, left to right",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "digit": LABEL,
+                        "probability": {**SHARE, "description": "where the model is surest of it"},
+                        "start": {
+                            **SHARE,
+                            "description": "from where it says so, as a share of the ink's width",
+                        },
+                        "stop": {**SHARE, "description": "to where"},
+                    },
+                    "required": ["digit", "probability", "start", "stop"],
+                },
+            },
+            "model_version": {"type": "string", "description": "of the one that answered: the start of its SHA-256"},
+        },
+        "required": ["digits", "confidence", "alignment", "model_version"],
+    },
     "Feedback": Feedback.model_json_schema(),
     "Kept": {
         "type": "object",
@@ -139,7 +176,7 @@ SCHEMAS: Json = {
             "model_version": {"type": "string"},
             "digest": {"type": "string"},
             "mode": {"enum": ["shadow", "canary"], "description": "compared in silence, or answers a share"},
-            "share": {"type": "number", "minimum": 0, "maximum": 1, "description": "of those who ask"},
+            "share": {**SHARE, "description": "of those who ask"},
             "since": {"type": "string", "format": "date-time"},
         },
         "required": ["model_version", "digest", "mode", "share", "since"],
@@ -277,6 +314,31 @@ STROKES: Json = {
     },
     "responses": {"200": _answered("The answer", "Answer"), **REFUSALS},
 }
+LINE: Json = {
+    "summary": "Read a line of digits",
+    "description": "A photograph or drawing of one line, of any width. Neither the picture nor the answer is kept.",
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": _ref("Upload"),
+            "image/png": PICTURE,
+            "image/jpeg": PICTURE,
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/PictureFile"},
+                        {"$ref": "#/components/schemas/PictureFileUnderKey"},
+                    ]
+                }
+            },
+        },
+    },
+    "responses": {
+        "200": {"description": "The answer", "content": {"application/json": _ref("Line")}},
+        **REFUSALS,
+        "404": _problem("No model reads lines here"),
+    },
+}
 FEEDBACK: Json = {
     "summary": "Say what a prediction should have been",
     "description": "Needs an API key, but for callers on the server's own machine where no key was ever made.",
@@ -304,6 +366,7 @@ DOCUMENT: Json = {
         "/predict": {"post": PREDICT},
         "/predict/batch": {"post": BATCH},
         "/predict/strokes": {"post": STROKES},
+        "/predict/line": {"post": LINE},
         "/feedback": {"post": FEEDBACK},
         "/model": _read(
             "What is known about the champion, and the challenger if one is tried", {"application/json": _ref("Model")}

@@ -5,6 +5,7 @@ from collections import Counter
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+import anyio
 import numpy as np
 import orjson
 from anyio.to_thread import run_sync
@@ -13,13 +14,17 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from inkloop.line.runtime import LineReader
 from inkloop.pen.runtime import PenReader
 from serving import batches, consent, metrics
 from serving.feedback import Feedback
-from serving.inputs import from_strokes, media_type, read_body, read_image, unsupported, unusable
+from serving.inputs import from_strokes, media_type, read_body, read_image, read_line, unsupported, unusable
 from serving.problems import Problem
 from serving.records import id_from, id_text, new_id
 from serving.shadow import chosen
+
+# The beam takes milliseconds, of a line without end up to half a second: beside the event loop, never many at once.
+_line_readers = anyio.CapacityLimiter(2)
 
 
 class Answers(NamedTuple):
@@ -47,6 +52,23 @@ async def predict_strokes(request: Request) -> Response:
     probabilities, attention = pen.explained(drawing)
     answers = _answers(image[None], probabilities[None], pen.version)
     return await _said(request, answers, _explanation(image, {"pen": attention}) if _asks_why(request) else {})
+
+
+async def predict_line(request: Request) -> Response:
+    """The digits of a line, how sure the model is of them together and of each, and where each is. Nothing is kept."""
+    line: LineReader | None = request.app.state.line
+    if line is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "No model reads lines here; `make lines` trains one.")
+    image = await read_line(request)
+    answer = await run_sync(line.read, image, limiter=_line_readers)
+    metrics.answers_by_model(line.version).inc()
+    said = {
+        "digits": "".join(map(str, answer.digits)),
+        "confidence": answer.confidence,
+        "alignment": [each._asdict() for each in answer.alignment],
+        "model_version": line.version,
+    }
+    return json_response(said)
 
 
 async def predict_batch(request: Request) -> Response:

@@ -23,6 +23,7 @@ pytest_plugins = [
     "ray_cluster",
     "server",
     "served",
+    "short_lines",
     "recorded",
     "production",
     "labeled",

@@ -10,10 +10,13 @@ import time
 import httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from infra import registry
+from infra import readers, registry
 from infra.storage import open_store
+from inkloop import checkpoint
+from inkloop.line.model import LineModel, LineModelSettings
 from inkloop.runtime import Recognizer
 
 DECISION = {"promoted": True, "reason": "the first champion"}
@@ -22,10 +25,14 @@ LAUNCH = "import sys; from serving.launch import serve; sys.exit(serve(sys.argv[
 
 @pytest.fixture(scope="session")
 def champion_store(model_directory, tmp_path_factory) -> str:
-    """The URL of a store whose champion is the small trained model."""
+    """The URL of a store whose champion is the small trained model; its model of lines has learned nothing."""
     url = str(tmp_path_factory.mktemp("champion") / "store")
     store = open_store(url)
     registry.promote(store, registry.publish(store, model_directory), DECISION, expected=None)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("line") / "line"
+    checkpoint.save_line(LineModel(LineModelSettings(hidden_size=8, upper_sizes=())), folder, {}, {"seed": "0"})
+    readers.appoint(store, "line", registry.publish(store, folder), by="ada")
     return url
 
 

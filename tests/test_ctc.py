@@ -20,13 +20,17 @@ def steps_that_say(*labels: int, sure: float = 0.99) -> np.ndarray:
     return np.log(p).astype(np.float32)
 
 
+def string_of(path: tuple[int, ...]) -> tuple[int, ...]:
+    """The digits that a path of labels stands for."""
+    return tuple(label - 1 for label, _ in groupby(path) if label != ctc.BLANK)
+
+
 def every_string(log_p: np.ndarray) -> dict[tuple[int, ...], float]:
     """The probability of each string, summed over every path there is: few steps, please."""
     sums: defaultdict[tuple[int, ...], float] = defaultdict(float)
     p = np.exp(log_p.astype(np.float64))
     for path in product(range(ctc.LABELS), repeat=len(p)):
-        digits = tuple(label - 1 for label, _ in groupby(path) if label != ctc.BLANK)
-        sums[digits] += float(np.prod(p[np.arange(len(p)), path]))
+        sums[string_of(path)] += float(np.prod(p[np.arange(len(p)), path]))
     return sums
 
 
@@ -45,6 +49,29 @@ def test_the_beam_sums_paths_where_the_likeliest_one_path_misleads():
     found = ctc.beam_search(np.log(p))
     assert found.digits == (3,)
     assert np.exp(found.log_p) == pytest.approx(0.64, abs=1e-6)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10_000), digits=st.lists(st.integers(0, 2), min_size=1, max_size=3))
+def test_digits_are_placed_by_the_likeliest_path_to_them(seed, digits):
+    scores = np.random.default_rng(seed).normal(0, 2, (6, ctc.LABELS))
+    log_p = (scores - np.logaddexp.reduce(scores, 1, keepdims=True)).astype(np.float32)
+    paths = [path for path in product(range(4), repeat=6) if string_of(path) == tuple(digits)]
+    likeliest = max(paths, key=lambda path: log_p[np.arange(6), path].sum())
+    runs = [(label, len(list(steps))) for label, steps in groupby(likeliest)]
+    stops = np.cumsum([length for _, length in runs]).tolist()
+    expected = [(stop - length, stop) for (label, length), stop in zip(runs, stops, strict=True) if label != ctc.BLANK]
+    places = ctc.align(log_p, digits)
+    assert [(place.start, place.stop) for place in places] == expected
+    for place, digit in zip(places, digits, strict=True):
+        assert place.probability == pytest.approx(np.exp(log_p[place.start : place.stop, digit + 1].max()))
+
+
+def test_no_digits_have_no_places_and_too_few_steps_are_refused():
+    assert ctc.align(steps_that_say(0, 0, 0), ()) == []
+    assert [place[:2] for place in ctc.align(steps_that_say(4, 0, 4), (3, 3))] == [(0, 1), (2, 3)]
+    with pytest.raises(ValueError, match="2 steps are too few for 2 digits"):
+        ctc.align(steps_that_say(4, 4), (3, 3))
 
 
 @settings(max_examples=30)

@@ -3,7 +3,6 @@
 import copy
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from short_lines import EASY, QUICK, SMALL
 
 from inkloop import artifacts, checkpoint
 from inkloop.errors import UserError
@@ -23,42 +23,14 @@ from inkloop.line.ctc import greedy
 from inkloop.line.framing import LONGEST, frame_line
 from inkloop.line.model import LineModel, LineModelSettings, ctc_loss
 from inkloop.line.runtime import LineReader
-from inkloop.line.training import LineTrainingSettings, character_error_rate, fit_lines, log_probabilities
+from inkloop.line.training import character_error_rate, fit_lines, log_probabilities
 from inkloop.model import count_parameters, normalize
-
-SMALL = LineModelSettings(hidden_size=48, upper_sizes=(32,))
-EASY = LineSettings(most_digits=3, closest_px=2, widest_px=6, slant=0.1)
-QUICK = LineTrainingSettings(
-    lines=EASY, rounds=1, epochs=4, epoch_lines=3_072, pool_lines=512, batch_size=16, learning_rate=6e-3
-)
 
 
 @pytest.fixture(scope="module")
 def test_lines(test_digits) -> Lines:
     """60 lines of 1 to 20 real test digits."""
     return compose(test_digits, lengths(60, 20, seed=3), LineSettings(), seed=3)
-
-
-@pytest.fixture(scope="module")
-def easy_lines(test_digits) -> Lines:
-    """100 lines of 1 to 3 real test digits."""
-    return compose(test_digits, lengths(100, 3, seed=3), EASY, seed=3)
-
-
-@pytest.fixture(scope="module")
-def learnt_line_model(mnist, validation_digits) -> LineModel:
-    """A small line model that really learned to read short lines."""
-    torch.manual_seed(0)
-    model = LineModel(SMALL)
-    fit_lines(model, mnist["train"], compose(validation_digits, [1, 2, 3] * 20, EASY, seed=1), QUICK, seed=0)
-    return model.eval()
-
-
-@pytest.fixture(scope="module")
-def line_directory(learnt_line_model, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("line") / "line"
-    checkpoint.save_line(learnt_line_model, folder, {"validation_cer": 0.1}, {"seed": "0"})
-    return folder
 
 
 @pytest.fixture(scope="module")

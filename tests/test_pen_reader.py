@@ -9,7 +9,7 @@ import torch
 from starlette.testclient import TestClient
 from test_strokes import REAL
 
-from infra import pen_pointer, registry
+from infra import readers, registry
 from infra.storage import FolderStore
 from inkloop import checkpoint
 from inkloop.errors import UserError
@@ -75,20 +75,20 @@ def test_strokes_are_read_by_the_model_appointed_and_after_it_as_pictures(app, s
     by_picture = client.post("/predict/strokes", json=STROKES).json()
     assert by_picture["model_version"] == Recognizer(model_directory).version
 
-    pen_pointer.appoint(store, reader.digest, by="ada")
+    readers.appoint(store, "pen", reader.digest, by="ada")
     watcher.look()
     by_pen = client.post("/predict/strokes?attention=1", json=STROKES).json()
     assert by_pen["model_version"] == reader.version
     assert by_pen["probabilities"] == pytest.approx(reader.explained(STROKES)[0].tolist(), abs=1e-6)
     assert len(by_pen["attention"]["pen"]) == trajectory.STEPS
 
-    pen_pointer.dismiss(store)
+    readers.dismiss(store, "pen")
     watcher.look()
     assert client.post("/predict/strokes", json=STROKES).json()["probabilities"] == by_picture["probabilities"]
 
 
 def test_pictures_are_still_read_by_the_champion(app, store, pen_directory, test_digits):
-    pen_pointer.appoint(store, digest_of(pen_directory), by="ada")
+    readers.appoint(store, "pen", digest_of(pen_directory), by="ada")
     champion.Watcher(app, str(store.root)).look()
     answer = TestClient(app).post("/predict", json=test_digits.images[0].tolist()).json()
     assert answer["model_version"] == registry.reigning(store).version
@@ -98,7 +98,7 @@ def test_pictures_are_still_read_by_the_champion(app, store, pen_directory, test
 def test_strokes_that_are_none_are_refused_by_either(app, store, pen_directory, body):
     client = TestClient(app)
     before = client.post("/predict/strokes", json=body)
-    pen_pointer.appoint(store, digest_of(pen_directory), by="ada")
+    readers.appoint(store, "pen", digest_of(pen_directory), by="ada")
     champion.Watcher(app, str(store.root)).look()
     after = client.post("/predict/strokes", json=body)
     assert before.status_code == after.status_code == 422
@@ -106,7 +106,7 @@ def test_strokes_that_are_none_are_refused_by_either(app, store, pen_directory, 
 
 
 def test_a_model_that_cannot_be_loaded_leaves_strokes_to_the_one_before(app, store, pen_directory):
-    pen_pointer.appoint(store, digest_of(pen_directory), by="ada")
+    readers.appoint(store, "pen", digest_of(pen_directory), by="ada")
     for file in (store.root / "models" / digest_of(pen_directory)).glob("model.onnx"):
         file.write_bytes(b"broken")
     champion.Watcher(app, str(store.root)).look()
@@ -115,8 +115,8 @@ def test_a_model_that_cannot_be_loaded_leaves_strokes_to_the_one_before(app, sto
 
 
 def test_only_a_model_of_strokes_is_appointed_and_it_is_never_tried_on_pictures(store, pen_directory):
-    with pytest.raises(UserError, match="which reads pictures"):
-        pen_pointer.appoint(store, registry.reigning(store).digest, by="ada")
-    assert pen_pointer.appointed(store) is None
+    with pytest.raises(UserError, match="a int8, which does not read pen strokes"):
+        readers.appoint(store, "pen", registry.reigning(store).digest, by="ada")
+    assert readers.appointed(store, "pen") is None
     with pytest.raises(UserError, match="a pen"):
         registry.require_served(store, digest_of(pen_directory))

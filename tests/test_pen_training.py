@@ -4,7 +4,7 @@ import pytest
 from test_pendigits import PLAIN
 from test_unipen import SEGMENTS, STROKES
 
-from infra import pen_pointer, registry
+from infra import readers, registry
 from infra.storage import FolderStore
 from inkloop.errors import UserError
 from inkloop.pen.model import PenModelSettings
@@ -36,7 +36,7 @@ def test_what_was_learned_is_published_and_reads_strokes(data_dir, tmp_path):
     store = FolderStore(tmp_path / "store")
     version, accuracy = strokes.train(store, data_dir, tmp_path / "pen.tra", QUICK, by="ada")
     assert accuracy > 0.4
-    appointed = pen_pointer.appointed(store)
+    appointed = readers.appointed(store, "pen")
     assert appointed.by == "ada"
     assert registry.version_of(appointed.digest) == version
     registry.fetch(store, appointed.digest, tmp_path / "model")

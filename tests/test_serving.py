@@ -223,7 +223,7 @@ def test_nothing_is_unpickled_on_any_route(server, tmp_path, path, kind):
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/predict/line", "/static/nothing.js", "/static/%2e%2e/app.py", *BENTOML_ROUTES]
+    "path", ["/nowhere", "/predict/lines", "/static/nothing.js", "/static/%2e%2e/app.py", *BENTOML_ROUTES]
 )
 def test_an_unknown_path_is_a_problem_too(server, path):
     expect_problem(server.get(path), 404)

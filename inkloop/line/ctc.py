@@ -65,6 +65,45 @@ def _add(one: float, other: float) -> float:
     return high if low == -math.inf else high + math.log1p(math.exp(low - high))
 
 
+class Place(NamedTuple):
+    """Where a digit of a line is: steps from start to before stop; its probability, 0..1, at the surest of them."""
+
+    start: int
+    stop: int
+    probability: float
+
+
+def align(log_p: LogP, digits: Sequence[int]) -> list[Place]:
+    """Where each of these digits is on the likeliest path to them (Viterbi, over the digits with blanks around each).
+
+    log_p: (steps, 11), natural logarithms. Raises ValueError if the steps are too few for the digits.
+    """
+    labels = np.full(2 * len(digits) + 1, BLANK)
+    labels[1::2] = np.asarray(digits, np.int64) + 1
+    # A blank may be left out but between the same digit twice.
+    may_skip = np.concatenate([[False, False], (labels[2:] != BLANK) & (labels[2:] != labels[:-2])])[: len(labels)]
+    score = np.where(np.arange(len(labels)) < 2, log_p[0, labels], -np.inf)
+    came_from = np.zeros((len(log_p), len(labels)), np.int64)  # how many states before
+    for step in range(1, len(log_p)):
+        one, two = (np.concatenate([np.full(by, -np.inf), score])[: len(score)] for by in (1, 2))
+        ways = np.stack([score, one, np.where(may_skip, two, -np.inf)])
+        came_from[step] = ways.argmax(0)
+        score = ways.max(0) + log_p[step, labels]
+    state = len(labels) - 1 - int(len(labels) > 1 and score[-2] > score[-1])
+    if score[state] == -np.inf:
+        raise ValueError(f"{len(log_p)} steps are too few for {len(digits)} digits")
+    path = np.empty(len(log_p), np.int64)
+    for step in reversed(range(len(log_p))):
+        path[step] = state
+        state -= came_from[step, state]
+    starts = np.searchsorted(path, np.arange(1, len(labels), 2))
+    stops = np.searchsorted(path, np.arange(1, len(labels), 2), side="right")
+    return [
+        Place(start, stop, math.exp(log_p[start:stop, digit + 1].max()))
+        for start, stop, digit in zip(starts.tolist(), stops.tolist(), digits, strict=True)
+    ]
+
+
 def edits(read: Sequence[int], written: Sequence[int]) -> int:
     """Insertions, deletions and substitutions between two strings (Levenshtein 1966)."""
     row = np.arange(len(written) + 1)

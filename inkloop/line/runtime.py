@@ -10,16 +10,29 @@ from numpy.typing import NDArray
 from inkloop import artifacts
 from inkloop.errors import UserError
 from inkloop.ink import Grey
-from inkloop.line.ctc import BEAM_WIDTH, beam_search
-from inkloop.line.framing import frame_line, side_by_side
+from inkloop.line.ctc import BEAM_WIDTH, Place, align, beam_search
+from inkloop.line.framing import MARGIN, frame_line, side_by_side
 from inkloop.runtime import session
 
 
+class PlacedDigit(NamedTuple):
+    """A digit of a line, its probability where the model is surest of it, and from where to where it says so.
+
+    start, stop: shares of the ink's width, 0 at its left end, 1 at its right.
+    """
+
+    digit: int
+    probability: float
+    start: float
+    stop: float
+
+
 class LineAnswer(NamedTuple):
-    """The digits of a line, left to right, and the probability, 0..1, that the model gives to just these."""
+    """The digits of a line, left to right, and the probability, 0..1, that the model gives to just these; then each."""
 
     digits: tuple[int, ...]
     confidence: float
+    alignment: list[PlacedDigit]
 
 
 class LineReader:
@@ -47,8 +60,16 @@ class LineReader:
 
     def read(self, image: NDArray[np.uint8], beam_width: int = BEAM_WIDTH) -> LineAnswer:
         """Read one framed line, uint8 (28, width)."""
-        decoded = beam_search(self.log_probabilities([image])[0], beam_width)
-        return LineAnswer(decoded.digits, min(1.0, math.exp(decoded.log_p)))
+        log_p = self.log_probabilities([image])[0]
+        decoded = beam_search(log_p, beam_width)
+        aligned = align(log_p, decoded.digits)
+        alignment = [self._placed(*each, image.shape[1]) for each in zip(decoded.digits, aligned, strict=True)]
+        return LineAnswer(decoded.digits, min(1.0, math.exp(decoded.log_p)), alignment)
+
+    def _placed(self, digit: int, place: Place, width: int) -> PlacedDigit:
+        inked = width - 2 * MARGIN
+        start, stop = ((step * self._columns - MARGIN) / inked for step in (place.start, place.stop))
+        return PlacedDigit(digit, min(1.0, place.probability), max(0.0, start), min(1.0, stop))
 
     def read_line(self, picture: Grey) -> LineAnswer:
         """Read a picture, uint8 (height, width), of one line of digits, dark on light or light on dark.

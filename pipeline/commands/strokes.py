@@ -19,12 +19,12 @@ def strokes(
     by: By = "unknown",
 ) -> None:
     """Train a model that reads pen strokes, and have it read what comes to /predict/strokes."""
-    from infra import pen_pointer
+    from infra import readers
     from infra.storage import open_store
 
     home = open_store(store)
     if dismiss:
-        pen_pointer.dismiss(home)
+        readers.dismiss(home, "pen")
         print("Strokes are read as pictures, by the champion. Servers follow within 5 seconds.")
         return
     from pipeline import strokes as training
