@@ -78,6 +78,8 @@ QUESTIONS = tuple(
         ("fused readings over rows", "fused readings", "attention Bi-LSTM", "test"),
         ("a second layer", "two layers", "attention Bi-LSTM", "test"),
         ("a narrower second layer (hierarchical)", "hierarchical", "attention Bi-LSTM", "test"),
+        ("sweeps of half the width over rows", "sweeps", "attention Bi-LSTM", "test"),
+        ("sweeps of half the width over a CNN of equal parameters", "sweeps", "CNN, equal parameters", "test"),
         ("highway", "highway", "attention Bi-LSTM", "test"),
         ("orthogonal start", "attention Bi-LSTM", "uniform start", "test"),
         ("topological features", "topology", "attention Bi-LSTM", "test"),

@@ -56,8 +56,10 @@ class Trial:
 
 def digest_of(variant: Variant, seed: int, scale: Scale) -> str:
     """SHA-256, hex, of all that decides what a trial comes to, but for the code and the data."""
-    augmentation = variant.augmentation.model_dump() if variant.augmentation else None
-    settings = [variant.model.model_dump(), variant.training.model_dump(), augmentation, seed, asdict(scale)]
+    parts = (variant.model, variant.training, variant.augmentation)
+    # Defaults are left out, so that a new setting, off by default, leaves trials what they are.
+    said = [None if part is None else part.model_dump(exclude_defaults=True) for part in parts]
+    settings = [type(variant.model).__name__, *said, seed, asdict(scale)]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

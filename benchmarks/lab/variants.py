@@ -16,6 +16,7 @@ ROWS, COLUMNS, CHECKERBOARD = (
     Reading(kind="columns", size=1),
     Reading(kind="patches", size=7),
 )
+SWEEPS = Reading(kind="sweeps", size=4, margin=1)
 # What the articles describe, at half the width, so that all of it can be tried; `described` has the full width.
 SHAPE = ModelSettings(readings=(ROWS,), hidden_size=64, attention_size=32, fc_size=128, dropout=0.5)
 RECIPE = TrainingSettings(epochs=6, batch_size=128, learning_rate=4e-3)
@@ -63,6 +64,7 @@ def declared() -> list[Variant]:
         *(shaped(f"Bi-{cell.upper()}", cell=cell, attention_size=0) for cell in ("rnn", "lstm", "gru")),
         shaped("two layers", upper_sizes=(64,)),
         shaped("hierarchical", upper_sizes=(32,)),
+        shaped("sweeps", readings=(SWEEPS,), hidden_size=32, upper_sizes=(32,)),
         shaped("highway", highway=True),
         shaped("uniform start", orthogonal=False),
         shaped("topology", topology=True),
