@@ -17,6 +17,7 @@ from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.digits import Digits
 from inkloop.losses import LossSettings, classification_loss
 from inkloop.model import Answer, normalize
+from inkloop.muon import Muon
 from inkloop.settings import Settings, ShareBelowOne
 
 
@@ -26,6 +27,7 @@ class TrainingSettings(Settings):
     epochs: PositiveInt = 8
     batch_size: PositiveInt = 128  # over all workers
     learning_rate: PositiveFloat = 4e-3
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: see `inkloop.muon`
     weight_decay: NonNegativeFloat = 5e-4
     clip_norm: PositiveFloat = 1.0
     schedule: Literal["one_cycle", "cosine", "cosine_restarts"] = "one_cycle"
@@ -160,9 +162,7 @@ def fit(
     loss = loss or label_loss(settings.loss)
     state = state or TrainingState()
     device = next(model.parameters()).device
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+    optimizer = _optimizer(model, settings)
     average = copy.deepcopy(model) if settings.ema_decay > 0 else model
     if state.model:
         model.load_state_dict(state.model)
@@ -202,6 +202,14 @@ def fit(
             on_epoch(model, result, state)
     model.load_state_dict(state.best)
     return state
+
+
+def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer | Muon:
+    if settings.optimizer == "muon":
+        return Muon(model.parameters(), settings.learning_rate, settings.weight_decay)
+    return torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
 
 
 def _is_over(state: TrainingState, settings: TrainingSettings) -> bool:
