@@ -39,7 +39,7 @@ def model_card(info: ModelInfo, version: str, report: Report, decision: Decision
     worst = sorted(figures.slices.items(), key=lambda item: item[1])[:WORST_SLICES]
     return f"""# Model card: {settings.bento_name} {version}
 
-{_network(shape)} that reads a picture of {shape["frame"]} x {shape["frame"]} pixels as sequences ({readings}), merged
+{network(shape)} that reads a picture of {shape["frame"]} x {shape["frame"]} pixels as sequences ({readings}), merged
 by a learned gate; kind `{info.kind}`, {info.parameters:,} parameters, {info.size_bytes / 1000:,.1f} KB as ONNX.
 
 ## How well it does
@@ -70,7 +70,7 @@ The gate: {"promoted" if decision.promoted else "not promoted"}; {decision.reaso
 """
 
 
-def _network(shape: dict[str, Any]) -> str:
+def network(shape: dict[str, Any]) -> str:
     """The network in the field's words, such as `Attention Bi-LSTM`."""
     cell = ("Bi-" if shape["bidirectional"] else "") + shape["cell"].upper()
     name = f"Attention {cell}" if shape["attention_size"] else cell

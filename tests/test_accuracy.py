@@ -10,6 +10,7 @@ from benchmarks import accuracy
 from benchmarks.accuracy import GOALS, Goal
 from inkloop import checkpoint
 from inkloop.model import Recognizer, count_parameters
+from pipeline import profile
 
 
 class Stopped(Exception):
@@ -35,6 +36,13 @@ def test_a_goals_model_is_as_small_as_it_says(goal):
     assert goal.parameters is None or count_parameters(Recognizer(goal.model)) <= goal.parameters
 
 
+def test_the_full_profile_trains_the_best_teacher_and_a_student_of_the_small_shape():
+    full, goals = profile.load("full"), {goal.name: goal for goal in GOALS}
+    assert (full.teacher.model, full.teacher.training) == (goals["teacher"].model, goals["teacher"].training)
+    assert full.student.model == goals["small"].model
+    assert full.augmentation == goals["teacher"].augmentation
+
+
 def test_a_stopped_training_goes_on_to_the_same_weights(goal, mnist):
     train, validation = mnist["train"].take(slice(0, 256)), mnist["validation"].take(slice(0, 100))
     with pytest.raises(Stopped):
@@ -52,3 +60,6 @@ def test_a_model_is_measured_on_clean_and_on_corrupted_digits(goal, mnist):
     assert len(row["corrupted"]) == 15
     assert 0 <= row["mnist_c_accuracy"] <= 1
     assert row["parameters"] <= 10_000
+    card = accuracy.card(goal, row)
+    assert f"{row['test_accuracy']:.2%}" in card
+    assert "9,707 parameters" in card
