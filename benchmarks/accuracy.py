@@ -159,7 +159,7 @@ def card(goal: Goal, row: dict[str, Any]) -> str:
 {row["parameters"]:,} parameters, {row["size_bytes"] / 1000:,.1f} KB as fp32 ONNX.
 
 It reads {row["test_accuracy"]:.2%} of MNIST's 10,000 test digits, and {row["mnist_c_accuracy"]:.2%} of them as
-MNIST-C corrupts them (mean). Of the validation digits, which chose the epoch, it reads {row["validation_accuracy"]:.2%}.
+MNIST-C corrupts them (mean). Of the validation digits, which chose the epoch: {row["validation_accuracy"]:.2%}.
 
 | corruption | accuracy |
 | --- | --- |
