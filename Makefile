@@ -32,7 +32,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -142,6 +142,12 @@ bench-accuracy: $(READY) ## how far the recurrent core gets, by size, over five 
 
 bench-train: $(READY) ## time to accuracy on one core, and the training loop beside the articles' (a quarter of an hour); keeps benchmarks/results/train.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.train
+
+bench-ray-train: $(READY) ## what Ray Train costs one worker, beside the same training without Ray (a quarter of an hour); keeps benchmarks/results/ray_train.json
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.ray_train
+
+bench-asha: $(READY) ## the search with ASHA beside the one that stops no trial (half an hour); keeps benchmarks/results/asha.json
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.asha
 
 bench-robustness: $(READY) ## what the champion reads of corrupted, photographed and other people's digits (STORE=... SOURCE=folder; minutes)
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.robustness $(if $(STORE),--store "$(STORE)") $(if $(SOURCE),--source "$(SOURCE)")

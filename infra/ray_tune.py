@@ -19,7 +19,8 @@ from inkloop.model import ModelSettings, Recognizer
 from inkloop.search import Range, Trial, TuningSettings, own_choice, with_choice
 from inkloop.training import EpochResult, TrainingSettings, TrainingState, fit
 
-METRIC = "validation_accuracy"
+METRIC, EPOCHS = "validation_accuracy", "epochs"
+NAME = "tuning"  # of the folder in which Tune keeps each trial's results
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def _trial(choice: dict[str, Any], base: Base, epochs: int, digits: dict[str, An
     def report(_: nn.Module, result: EpochResult, __: TrainingState) -> None:
         nonlocal best
         best = max(best, result.validation_accuracy)
-        tune.report({METRIC: result.validation_accuracy, "best": best, "epochs": result.epoch + 1})
+        tune.report({METRIC: result.validation_accuracy, "best": best, EPOCHS: result.epoch + 1})
 
     settings = with_choice(base.training, choice, epochs)
     fit(Recognizer(base.model), train, validation, settings, base.augmentation, base.seed, on_epoch=report)
@@ -57,6 +58,18 @@ def _suggest(space: dict[str, Range | tuple[int, ...]]) -> dict[str, Any]:
         else distributions.CategoricalDistribution(part)
         for name, part in space.items()
     }
+
+
+def asha(settings: TuningSettings) -> ASHAScheduler:
+    """What decides after an epoch whether a trial goes on (Li 2020)."""
+    return ASHAScheduler(
+        time_attr=EPOCHS,
+        metric=METRIC,
+        mode="max",
+        max_t=settings.epochs,
+        grace_period=settings.grace_epochs,
+        reduction_factor=settings.reduction_factor,
+    )
 
 
 def search(
@@ -85,23 +98,16 @@ def search(
             tune.with_resources(trainable, {"cpu": 1}),
             tune_config=tune.TuneConfig(
                 search_alg=OptunaSearch(_suggest(space), METRIC, "max", points_to_evaluate=[own], seed=base.seed),
-                scheduler=ASHAScheduler(
-                    time_attr="epochs",
-                    metric=METRIC,
-                    mode="max",
-                    max_t=settings.epochs,
-                    grace_period=settings.grace_epochs,
-                    reduction_factor=settings.reduction_factor,
-                ),
+                scheduler=asha(settings),
                 num_samples=settings.trials,
                 max_concurrent_trials=concurrency,
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(name="tuning", storage_path=str(storage.resolve()), verbose=0),
+            run_config=tune.RunConfig(name=NAME, storage_path=str(storage.resolve()), verbose=0),
         )
         results = tuner.fit()
     trials = [
-        Trial(dict(result.config or {}), int(result.metrics["epochs"]), float(result.metrics["best"]))
+        Trial(dict(result.config or {}), int(result.metrics[EPOCHS]), float(result.metrics["best"]))
         for result in (results[row] for row in range(len(results)))
         if result.metrics and "best" in result.metrics
     ]

@@ -63,6 +63,7 @@ class EpochResult:
     validation_accuracy: float
     learning_rate: float
     seconds: float
+    cpu_seconds: float  # of this process: other work on the machine hardly changes it
 
     def line(self) -> str:
         """How it went, in one line for people."""
@@ -172,7 +173,8 @@ def fit(
     steps_per_epoch = math.ceil(len(train) / settings.batch_size)
     model.train()
     while not _is_over(state, settings):
-        started, losses, rate = time.perf_counter(), torch.zeros((), device=device), 0.0
+        started, cpu_started = time.perf_counter(), time.process_time()
+        losses, rate = torch.zeros((), device=device), 0.0
         torch.manual_seed(_epoch_seed(seed, state.epoch) * 1000 + rank)  # dropout
         batches = _batches(train, settings.batch_size, augmentation, _epoch_seed(seed, state.epoch), rank, workers)
         for step, batch in enumerate(batches, state.epoch * steps_per_epoch):
@@ -189,8 +191,9 @@ def fit(
                 _average(average, model, min(settings.ema_decay, (1 + step) / (10 + step)))
         with weights(average):
             reached = accuracy(average, validation)
-        mean_loss, seconds = losses.item() / steps_per_epoch, time.perf_counter() - started
-        result = EpochResult(state.epoch, settings.epochs, mean_loss, reached, rate, seconds)
+        mean_loss = losses.item() / steps_per_epoch
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+        result = EpochResult(state.epoch, settings.epochs, mean_loss, reached, rate, seconds, cpu_seconds)
         if reached >= state.best_accuracy:
             state.best_accuracy, state.best_epoch = reached, state.epoch
             state.best = {name: value.detach().clone() for name, value in average.state_dict().items()}

@@ -58,7 +58,7 @@ def test_attention_maps_and_misread_digits_are_drawn(run):
 
 
 def test_a_faultless_model_has_no_errors_to_draw(trained_model, validation_digits, tmp_path):
-    result = EpochResult(0, 1, 0.5, 1.0, 0.001, 1.0)
+    result = EpochResult(0, 1, 0.5, 1.0, 0.001, 1.0, 0.9)
     answered = logits(trained_model, torch.from_numpy(validation_digits.images)).argmax(1).numpy()
     faultless = replace(validation_digits, labels=answered)
     TrainingLog(tmp_path, faultless).write(trained_model, result, TrainingState())
@@ -67,12 +67,12 @@ def test_a_faultless_model_has_no_errors_to_draw(trained_model, validation_digit
 
 def test_a_model_without_attention_has_no_maps_to_draw(validation_digits, tmp_path):
     model = Recognizer(ModelSettings(hidden_size=4, attention_size=0))
-    TrainingLog(tmp_path, validation_digits).write(model, EpochResult(0, 1, 0.5, 1.0, 0.001, 1.0), TrainingState())
+    TrainingLog(tmp_path, validation_digits).write(model, EpochResult(0, 1, 0.5, 1.0, 0.001, 1.0, 0.9), TrainingState())
     assert read(tmp_path).Tags()["images"] == ["errors"]
 
 
 def test_progress_is_told_in_a_line_an_epoch(trained_model, validation_digits, tmp_path, capsys):
-    result = EpochResult(0, 1, 0.5, 0.93, 0.001, 1.0)
+    result = EpochResult(0, 1, 0.5, 0.93, 0.001, 1.0, 0.9)
     TrainingLog(tmp_path, validation_digits).write(trained_model, result, TrainingState())
     assert capsys.readouterr().out == result.line() + "\n"
 

@@ -339,6 +339,11 @@ def test_focal_loss_learns_too(train_digits, validation_digits):
     assert state.best_accuracy > 0.75
 
 
+def test_an_epoch_tells_what_it_took_of_the_processor(train, validation):
+    state = fit(new_model(), train, validation, SHORT, AUGMENTATION, seed=1)
+    assert all(0 < epoch.cpu_seconds < epoch.seconds + 0.1 for epoch in state.epochs)  # one thread
+
+
 def test_an_epoch_is_told_in_one_line():
-    told = EpochResult(0, 8, 0.71234, 0.9312, 0.004, 12.4).line()
+    told = EpochResult(0, 8, 0.71234, 0.9312, 0.004, 12.4, 11.9).line()
     assert told == "epoch 1 of 8: loss 0.7123, validation accuracy 93.12%, 12 s"
