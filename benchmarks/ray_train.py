@@ -18,6 +18,7 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks import real_digits, record
+from benchmarks.family_cpu import FamilyCpu
 from infra import guard
 from infra.ray_head import RayHead
 from infra.ray_train import Job, fit_on_ray, save_state
@@ -27,8 +28,6 @@ from inkloop.model import Recognizer
 from inkloop.training import EpochResult, TrainingState, fit
 from pipeline import profile
 
-# A job of half a minute, and the default profile's own: digits (None: all) and epochs.
-SIZES: dict[str, tuple[int | None, int]] = {"short": (12_000, 3), "whole": (None, 5)}
 LOOP, KEPT, RAY = "the loop alone", "with log and checkpoint", "on Ray Train"
 PARTS = {
     "epochs_s": "its epochs, s",
@@ -69,41 +68,36 @@ def on_ray(job: Job, train: Digits, validation: Digits) -> Trained:
 WAYS: dict[str, Callable[[Job, Digits, Digits], Trained]] = {LOOP: alone, KEPT: kept, RAY: on_ray}
 
 
-def family_cpu_s(mark: str) -> float:
-    """Processor time of this process and of all of Ray's, those that have ended too."""
-    times = [process.cpu_times() for process in guard.family(guard.MARK, mark)]
-    return time.process_time() + sum(
-        each.user + each.system + each.children_user + each.children_system for each in times
-    )
-
-
 def one_round(job: Job, train: Digits, validation: Digits, mark: str) -> list[dict[str, Any]]:
     """Train in each way, one after the other. Raises RuntimeError if they come to different weights."""
     rows, models = [], []
     for name, way in WAYS.items():
-        started, cpu_started = time.perf_counter(), family_cpu_s(mark)
-        model, state = way(job, train, validation)
-        models.append(model.state_dict())
+        started = time.perf_counter()
+        with FamilyCpu(mark) as cpu:
+            model, state = way(job, train, validation)
         rows.append(
             {
                 "way": name,
                 "seed": job.seed,
+                "digits": len(train),
+                "epochs": len(state.epochs),
                 "epochs_s": sum(epoch.seconds for epoch in state.epochs),
                 "epochs_cpu_s": sum(epoch.cpu_seconds for epoch in state.epochs),
                 "call_s": time.perf_counter() - started,
-                "call_cpu_s": family_cpu_s(mark) - cpu_started,
+                "call_cpu_s": cpu.seconds,
                 "validation_accuracy": state.best_accuracy,
             }
         )
+        models.append(model.state_dict())
     for other in models[1:]:
         if not all(torch.equal(other[name], value) for name, value in models[0].items()):
             raise RuntimeError(f"seed {job.seed}: the three ways came to different weights")
     return rows
 
 
-def shown(rows: list[dict[str, Any]], title: str) -> Table:
+def shown(rows: list[dict[str, Any]]) -> Table:
     """Medians over the rounds, and of the rounds' ratios to the loop alone with their least and most."""
-    table = Table("", *WAYS, "Ray / alone", "Ray / with log and checkpoint", title=f"{title} job")
+    table = Table("", *WAYS, "Ray / alone", "Ray / with log and checkpoint")
     for part, said in PARTS.items():
         values = {name: [row[part] for row in rows if row["way"] == name] for name in WAYS}
         ratios = [
@@ -136,21 +130,18 @@ def measure(job: Job, train: Digits, validation: Digits, rounds: int) -> list[di
 def main() -> None:
     """Measure with the default profile's teacher, print the table, keep the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4, help="of the short job")
-    parser.add_argument("--whole-rounds", type=int, default=1, help="of the default profile's own")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=12_000)
+    parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     chosen = profile.load("default")
-    train, validation = real_digits.split("train"), real_digits.split("validation")
-    rows: list[dict[str, Any]] = []
-    for (size, (images, epochs)), rounds in zip(SIZES.items(), (options.rounds, options.whole_rounds), strict=True):
-        training = chosen.teacher.training.model_copy(update={"epochs": epochs})
-        job = Job(chosen.teacher.model, training, chosen.augmentation, chosen.seed)
-        found = measure(job, train.take(slice(0, images)), validation, rounds)
-        rows += [{"job": size, **row} for row in found]
-        record.keep("ray_train", rows)
-        if found:
-            Console().print(shown(found, size))
+    training = chosen.teacher.training.model_copy(update={"epochs": options.epochs})
+    job = Job(chosen.teacher.model, training, chosen.augmentation, chosen.seed)
+    train = real_digits.split("train").take(slice(0, options.images))
+    rows = measure(job, train, real_digits.split("validation"), options.rounds)
+    record.keep("ray_train", rows)
+    Console().print(shown(rows))
 
 
 if __name__ == "__main__":

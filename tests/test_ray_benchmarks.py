@@ -36,7 +36,7 @@ def test_training_with_and_without_ray_comes_to_the_same_and_tells_what_each_too
     assert [row["way"] for row in rows] == [ray_train.LOOP, ray_train.KEPT, ray_train.RAY]
     assert len({row["validation_accuracy"] for row in rows}) == 1
     assert all(row["epochs_cpu_s"] > 0 and row["epochs_s"] < row["call_s"] for row in rows)
-    assert "the whole call, s" in text(ray_train.shown(rows, "tiny"))
+    assert "the whole call, s" in text(ray_train.shown(rows))
 
 
 def test_a_replayed_search_stops_its_trials_where_the_real_one_does(cluster, train_digits, validation_digits):
