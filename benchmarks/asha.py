@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import random
 import statistics
 import tempfile
 from dataclasses import asdict, dataclass
@@ -22,9 +23,11 @@ from inkloop.search import TuningSettings, with_choice
 from inkloop.training import fit
 from pipeline import profile
 
-TRIALS, TRIAL_EPOCHS, IMAGES, HIDDEN_SIZE = 16, 8, 3_000, 24
+TRIALS, TRIAL_EPOCHS, IMAGES, HIDDEN_SIZE = 16, 8, 2_000, 24
 RETRAININGS = 3  # of each full search's best, with other seeds
 GRACES, FACTORS = (1, 2), (2, 3, 4)
+COLUMNS = {"best": ".2f", "lacks": ".2f", "share": ".0f"}
+ORDERS = 100  # in which the trials might have run as well: which one is stopped depends on those before it
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ def replayed(whole: list[Curve], settings: TuningSettings) -> list[Curve]:
     return left
 
 
+def shuffled(trials: list[Curve], seed: int) -> list[Curve]:
+    """Another order; the first trial, of the own settings, stays the first."""
+    return [trials[0], *random.Random(seed).sample(trials[1:], len(trials) - 1)]
+
+
 def best(trials: list[Curve]) -> Curve:
     """The trial with the highest accuracy after any of its epochs."""
     return max(trials, key=lambda curve: max(curve.accuracies))
@@ -81,9 +89,9 @@ def retrained(base: Base, choice: dict[str, float], train: Digits, validation: D
 
 
 def measured(base: Base, train: Digits, validation: Digits, settings: TuningSettings) -> list[dict[str, Any]]:
-    """One seed: the full search, the same with ASHA, and ASHA's rules over the full search's trials."""
+    """One seed: the search that stops none, and what ASHA would have left of its trials by several rules."""
     unstopped = settings.model_copy(update={"grace_epochs": settings.epochs})
-    whole, stopped = (curves(base, train, validation, each) for each in (unstopped, settings))
+    whole = curves(base, train, validation, unstopped)
     full = best(whole)
     rows: list[dict[str, Any]] = [
         {
@@ -93,13 +101,21 @@ def measured(base: Base, train: Digits, validation: Digits, settings: TuningSett
             "retrained": retrained(base, full.choice, train, validation, settings.epochs),
             "trials": [asdict(curve) for curve in whole],
         },
-        {"kind": "search", **compared(whole, stopped), "trials": [asdict(curve) for curve in stopped]},
     ]
     for grace in GRACES:
         for factor in FACTORS:
             rules = settings.model_copy(update={"grace_epochs": grace, "reduction_factor": factor})
-            said = {"grace_epochs": grace, "reduction_factor": factor}
-            rows.append({"kind": "replay", **said, **compared(whole, replayed(whole, rules))})
+            orders = [compared(whole, replayed(shuffled(whole, order), rules)) for order in range(ORDERS)]
+            rows.append(
+                {
+                    "kind": "replay",
+                    "grace_epochs": grace,
+                    "reduction_factor": factor,
+                    **compared(whole, replayed(whole, rules)),
+                    "shares_in_other_orders": [other["share"] for other in orders],
+                    "lacks_in_other_orders": [other["lacks"] for other in orders],
+                }
+            )
     return [{"seed": base.seed, **row} for row in rows]
 
 
@@ -109,20 +125,25 @@ def noise(rows: list[dict[str, Any]]) -> float:
 
 
 def shown(rows: list[dict[str, Any]]) -> Table:
-    """Each way to search: its best, what it lacks of the full search's, seed by seed, and its share of the epochs."""
-    table = Table("", "best, %", "lacks, points", "reached", "share of the epochs, %")
+    """Each way to search: what it found and lacks of the full search's best, seed by seed, and its share of epochs."""
+    table = Table("", "best, %", "lacks, points", "reached", "epochs, %", "other orders: reached, %", "epochs, %")
+    for said, runs in _by_way(rows).items():
+        each = [", ".join(f"{100 * run[key]:{form}}" for run in runs) for key, form in COLUMNS.items()]
+        reached = [run["lacks"] <= noise(rows) for run in runs]
+        others = [lacks <= noise(rows) for run in runs for lacks in run.get("lacks_in_other_orders", ())]
+        shares = [share for run in runs for share in run.get("shares_in_other_orders", ())]
+        shuffled_to = [f"{100 * statistics.mean(values):.0f}" if values else "" for values in (others, shares)]
+        table.add_row(said, *each[:2], f"{sum(reached)} of {len(reached)}", each[2], *shuffled_to)
+    return table
+
+
+def _by_way(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     ways: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        name = {"full": "all trials to their end", "search": "the search with ASHA"}.get(row["kind"])
-        said = name or f"the same trials, grace {row['grace_epochs']}, factor {row['reduction_factor']}"
+        rules = "grace {grace_epochs}, factor {reduction_factor}"
+        said = "all trials to their end" if row["kind"] == "full" else rules.format(**row)
         ways.setdefault(said, []).append({"lacks": 0.0, "share": 1.0, **row})
-    for said, runs in ways.items():
-        bests, lacks, shares = ([100 * run[key] for run in runs] for key in ("best", "lacks", "share"))
-        reached = sum(run["lacks"] <= noise(rows) for run in runs)
-        spread = f"{statistics.mean(shares):.0f} ({min(shares):.0f}-{max(shares):.0f})"
-        each = (", ".join(f"{value:.2f}" for value in values) for values in (bests, lacks))
-        table.add_row(said, *each, f"{reached} of {len(runs)}", spread)
-    return table
+    return ways
 
 
 def main() -> None:

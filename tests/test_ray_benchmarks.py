@@ -58,6 +58,6 @@ def test_a_search_that_stops_the_best_trial_is_said_to_lack_what_it_missed():
     assert found == {"best": 0.9, "lacks": pytest.approx(0.05), "epochs": 3, "share": 0.75}
     rows = [
         {"kind": "full", "best": 0.95, "retrained": [0.94, 0.95]},
-        {"kind": "search", **found},
+        {"kind": "replay", "grace_epochs": 1, "reduction_factor": 2, **found},
     ]
     assert "0 of 1" in text(asha.shown(rows))
