@@ -23,7 +23,7 @@ from serving.problems import Problem
 from serving.records import id_from, id_text, new_id
 from serving.shadow import chosen
 
-# The beam takes milliseconds, of a line without end up to half a second: beside the event loop, never many at once.
+# The beam takes milliseconds, of the longest line up to two seconds: beside the event loop, never many at once.
 _line_readers = anyio.CapacityLimiter(2)
 
 

@@ -116,6 +116,13 @@ def test_the_runtime_reads_the_lines_as_torch_does(reader, learnt_line_model, ea
     ]
 
 
+@pytest.mark.parametrize("width", [5, 6, 7, 27, 40, 41])
+def test_digits_are_placed_within_the_ink_whatever_the_width(reader, width):
+    image = np.random.default_rng(width).integers(0, 256, (28, width), np.uint8)
+    for each in reader.read(image).alignment:
+        assert 0 <= each.start <= each.stop <= 1
+
+
 def test_a_sure_answer_is_right_more_often(reader, easy_lines):
     answers = [reader.read(image) for image in easy_lines.images]
     right = np.array([answer.digits == truth for answer, truth in zip(answers, easy_lines.labels, strict=True)])

@@ -68,8 +68,9 @@ class LineReader:
 
     def _placed(self, digit: int, place: Place, width: int) -> PlacedDigit:
         inked = width - 2 * MARGIN
-        start, stop = ((step * self._columns - MARGIN) / inked for step in (place.start, place.stop))
-        return PlacedDigit(digit, min(1.0, place.probability), max(0.0, start), min(1.0, stop))
+        columns = (step * self._columns - MARGIN for step in (place.start, place.stop))
+        start, stop = (min(max(column / inked, 0.0), 1.0) for column in columns)
+        return PlacedDigit(digit, min(1.0, place.probability), start, stop)
 
     def read_line(self, picture: Grey) -> LineAnswer:
         """Read a picture, uint8 (height, width), of one line of digits, dark on light or light on dark.
