@@ -128,7 +128,7 @@ bench-recognizer: $(READY) ## what each shape of the recognizer costs (a minute)
 bench-strokes: $(READY) ## train the reader of pen strokes (FILE=path/to/pendigits.csv; half an hour); keeps benchmarks/results/strokes.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.strokes "$(FILE)"
 
-bench-lines: $(READY) ## train a reader of whole lines over three seeds (half an hour of one core; goes on after the last finished seed); keeps benchmarks/results/lines.json
+bench-lines: $(READY) ## train a reader of whole lines over three seeds (three quarters of an hour of one core; goes on after the last finished seed); keeps benchmarks/results/lines.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.lines
 
 bench-drift: $(READY) ## false alarms and delays of the drift detector (STORE=...; a quarter of an hour); keeps benchmarks/results/drift.json

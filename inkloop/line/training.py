@@ -28,7 +28,7 @@ class LineTrainingSettings(Settings):
     lines: LineSettings = LineSettings(
         most_digits=10, hand=AugmentationSettings(rotation_deg=5, scale=0.2, shear=0.1, shift_px=0, elastic_px=1)
     )
-    rounds: PositiveInt = 2  # the learning rate rises and falls anew in each, from the best weights so far
+    rounds: PositiveInt = 3  # the learning rate rises and falls anew in each, from the best weights so far
     epochs: PositiveInt = 16  # of each round
     epoch_lines: PositiveInt = 12_288  # composed for each epoch
     pool_lines: PositiveInt = 1_024  # composed at a time and put into batches of like width
