@@ -129,13 +129,17 @@ def _resumed(path: Path) -> TrainingState | None:
     return TrainingState(**{field.name: kept[field.name] for field in fields(TrainingState)})
 
 
-def measured(goal: Goal, seed: int, folder: Path, test: Digits) -> dict[str, Any]:
-    """What a trained model comes to."""
-    info, model = artifacts.info(folder), checkpoint.load(folder)
-    corrupted = {
-        name: accuracy(model, Digits(corrupt(test.images, name, CORRUPTION_SEED), test.labels, test.ids))
-        for name in corruptions.NAMES
+def corrupted_sets(test: Digits) -> dict[str, Digits]:
+    """The test digits under each of MNIST-C's corruptions."""
+    return {
+        name: Digits(corrupt(test.images, name, CORRUPTION_SEED), test.labels, test.ids) for name in corruptions.NAMES
     }
+
+
+def measured(goal: Goal, seed: int, folder: Path, test: Digits, hard: dict[str, Digits]) -> dict[str, Any]:
+    """What a trained model comes to on the test digits and on hard ones by name."""
+    info, model = artifacts.info(folder), checkpoint.load(folder)
+    corrupted = {name: accuracy(model, digits) for name, digits in hard.items()}
     return {
         "goal": goal.name,
         "wanted": goal.accuracy,
@@ -206,12 +210,13 @@ def main() -> None:
     torch.set_num_threads(1)
     console = Console()
     train, validation, test = (real_digits.split(name) for name in ("train", "validation", "test"))
+    hard = corrupted_sets(test)
     chosen = [goal for goal in GOALS if goal.name in (options.goals or [each.name for each in GOALS])]
     rows = []
     for seed in options.seeds:
         for goal in chosen:
             folder = trained(goal, seed, train, validation, console)
-            rows.append(measured(goal, seed, folder, test))
+            rows.append(measured(goal, seed, folder, test, hard))
             with written_whole(folder / artifacts.CARD_NAME) as path:
                 path.write_text(card(goal, rows[-1]))
             record.keep("accuracy", rows)

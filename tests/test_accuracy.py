@@ -56,7 +56,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(goal, mnist):
 
 def test_a_model_is_measured_on_clean_and_on_corrupted_digits(goal, mnist):
     train, test = mnist["train"].take(slice(0, 256)), mnist["test"].take(slice(0, 100))
-    row = accuracy.measured(goal, 1, accuracy.trained(goal, 1, train, test, Console(quiet=True)), test)
+    folder = accuracy.trained(goal, 1, train, test, Console(quiet=True))
+    row = accuracy.measured(goal, 1, folder, test, accuracy.corrupted_sets(test))
     assert len(row["corrupted"]) == 15
     assert 0 <= row["mnist_c_accuracy"] <= 1
     assert row["parameters"] <= 10_000
