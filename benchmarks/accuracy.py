@@ -6,8 +6,7 @@ its last epoch. The epoch is chosen by validation digits; the test digits are re
 
 import argparse
 import statistics
-import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,18 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from benchmarks import real_digits, record
-from inkloop import artifacts, checkpoint, corruptions
+from benchmarks import hard_digits, real_digits, record
+from inkloop import artifacts, checkpoint
 from inkloop.augmentation import AugmentationSettings
-from inkloop.card import PackagingSettings, network
-from inkloop.corruptions import corrupt
+from inkloop.card import PackagingSettings, network, table
 from inkloop.digits import Digits
 from inkloop.files import written_whole
 from inkloop.model import ModelSettings, Recognizer
 from inkloop.readings import Reading
 from inkloop.training import EpochResult, TrainingSettings, TrainingState, accuracy, fit
 
-CORRUPTION_SEED = 0
 FOLDER = record.ROOT / "artifacts" / "accuracy"
 SWEEPS = (Reading(kind="sweeps", size=2, margin=1),)
 STRONG = AugmentationSettings(rotation_deg=12, scale=0.12, shear=0.12, shift_px=1.5, elastic_px=1.5)
@@ -100,40 +97,22 @@ def trained(goal: Goal, seed: int, train: Digits, validation: Digits, console: C
     if (folder / artifacts.INFO_NAME).is_file():
         return folder
     torch.manual_seed(seed)
-    model, unfinished = Recognizer(goal.model), FOLDER / f"{goal.name}-{seed}.pt"
-    state = _resumed(unfinished)
+    model, unfinished = Recognizer(goal.model), folder / checkpoint.STATE_NAME
+    state = checkpoint.load_state(folder) if unfinished.is_file() else None
 
     def keep(_: nn.Module, result: EpochResult, after: TrainingState) -> None:
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(unfinished) as path:
-            torch.save({**vars(after), "epochs": [asdict(epoch) for epoch in after.epochs]}, path)
+        checkpoint.save_state(after, folder)
         console.print(f"{goal.name}, seed {seed}: {result.line()}")
 
-    cpu_s = time.process_time()
     state = fit(model, train, validation, goal.training, goal.augmentation, seed, on_epoch=keep, state=state)
     metrics = {
         "validation_accuracy": state.best_accuracy,
         "train_s": sum(epoch.seconds for epoch in state.epochs),
-        "train_cpu_s": time.process_time() - cpu_s,
+        "train_cpu_s": sum(epoch.cpu_seconds for epoch in state.epochs),
     }
     checkpoint.save(model, folder, "teacher", metrics, {"seed": str(seed), "goal": goal.name})
     unfinished.unlink()
     return folder
-
-
-def _resumed(path: Path) -> TrainingState | None:
-    if not path.is_file():
-        return None
-    kept = torch.load(path, weights_only=True)
-    kept["epochs"] = [EpochResult(**epoch) for epoch in kept["epochs"]]
-    return TrainingState(**{field.name: kept[field.name] for field in fields(TrainingState)})
-
-
-def corrupted_sets(test: Digits) -> dict[str, Digits]:
-    """The test digits under each of MNIST-C's corruptions."""
-    return {
-        name: Digits(corrupt(test.images, name, CORRUPTION_SEED), test.labels, test.ids) for name in corruptions.NAMES
-    }
 
 
 def measured(goal: Goal, seed: int, folder: Path, test: Digits, hard: dict[str, Digits]) -> dict[str, Any]:
@@ -156,7 +135,7 @@ def measured(goal: Goal, seed: int, folder: Path, test: Digits, hard: dict[str, 
 
 def card(goal: Goal, row: dict[str, Any]) -> str:
     """The model card, in Markdown (Mitchell 2019)."""
-    corrupted = "\n".join(f"| {name} | {share:.1%} |" for name, share in row["corrupted"].items())
+    corrupted = table(("corruption", "accuracy"), ((name, f"{share:.1%}") for name, share in row["corrupted"].items()))
     return f"""# Model card: {goal.name}, seed {row["seed"]}
 
 {network(goal.model.model_dump(mode="json"))} that sweeps over patches of a picture of 28 x 28 pixels;
@@ -165,8 +144,6 @@ def card(goal: Goal, row: dict[str, Any]) -> str:
 It reads {row["test_accuracy"]:.2%} of MNIST's 10,000 test digits, and {row["mnist_c_accuracy"]:.2%} of them as
 MNIST-C corrupts them (mean). Of the validation digits, which chose the epoch: {row["validation_accuracy"]:.2%}.
 
-| corruption | accuracy |
-| --- | --- |
 {corrupted}
 
 ## Intended use
@@ -186,14 +163,14 @@ that validates; {goal.training.epochs} epochs, {row["train_cpu_s"] / 60:.0f} min
 
 def shown(rows: list[dict[str, Any]]) -> Table:
     """Each goal beside what was reached: mean over its seeds, and their range."""
-    table = Table("goal", "wanted, %", "test, %", "MNIST-C, %", "seeds", "parameters", "training, CPU minutes a seed")
+    sheet = Table("goal", "wanted, %", "test, %", "MNIST-C, %", "seeds", "parameters", "training, CPU minutes a seed")
     for name in dict.fromkeys(row["goal"] for row in rows):
         of = [row for row in rows if row["goal"] == name]
         minutes = statistics.mean(row["train_cpu_s"] for row in of) / 60
         wanted = f"{100 * of[0]['wanted']:.2f} of {'MNIST-C' if of[0]['on'] == 'mnist_c' else 'test'}"
         reached = [spread([100 * row[key] for row in of]) for key in ("test_accuracy", "mnist_c_accuracy")]
-        table.add_row(name, wanted, *reached, f"{len(of)}", f"{of[0]['parameters']:,}", f"{minutes:.0f}")
-    return table
+        sheet.add_row(name, wanted, *reached, f"{len(of)}", f"{of[0]['parameters']:,}", f"{minutes:.0f}")
+    return sheet
 
 
 def spread(values: list[float]) -> str:
@@ -210,7 +187,7 @@ def main() -> None:
     torch.set_num_threads(1)
     console = Console()
     train, validation, test = (real_digits.split(name) for name in ("train", "validation", "test"))
-    hard = corrupted_sets(test)
+    hard = dict(hard_digits.corrupted(test))
     chosen = [goal for goal in GOALS if goal.name in (options.goals or [each.name for each in GOALS])]
     rows = []
     for seed in options.seeds:

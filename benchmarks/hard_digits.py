@@ -26,8 +26,8 @@ def sets(test: Digits, photographed: int, source: str = "") -> Iterator[tuple[st
     file, framed as the service frames what it is sent. Raises UserError if the source cannot be read.
     """
     yield "as they are", test
-    for name in corruptions.NAMES:
-        yield CORRUPTED + name, _with(test, corruptions.corrupt(test.images, name, seed=0))
+    for name, found in corrupted(test):
+        yield CORRUPTED + name, found
     yield "thicker pen", _with(test, populations.thicken(test.images))
     yield "thinner pen", _with(test, ndimage.grey_erosion(test.images, (1, 2, 2)))
     yield "leaning right", _with(test, populations.slant(test.images))
@@ -40,6 +40,12 @@ def sets(test: Digits, photographed: int, source: str = "") -> Iterator[tuple[st
     yield "scikit-learn's digits", stream.other_population()
     if source:
         yield Path(source).name, _of(source)
+
+
+def corrupted(test: Digits) -> Iterator[tuple[str, Digits]]:
+    """The digits under each of MNIST-C's corruptions, by its name."""
+    for name in corruptions.NAMES:
+        yield name, _with(test, corruptions.corrupt(test.images, name, seed=0))
 
 
 def _with(test: Digits, images: Pictures) -> Digits:
@@ -62,5 +68,4 @@ def _of(source: str) -> Digits:
     table = table.filter(pc.is_valid(table.column("label")))
     if not table.num_rows:
         raise UserError(f"{source}: no digit there has a label, so nothing can be said of it.")
-    labels = table.column("label").to_numpy().astype(np.int64)
-    return Digits(np.stack(list(digits.images_of(table))), labels, tuple(table.column("id").to_pylist()))
+    return digits.of(table)

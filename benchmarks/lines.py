@@ -5,7 +5,6 @@ A seed whose model is in `artifacts/lines` already is measured and not trained a
 
 import argparse
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +14,7 @@ import torch
 
 from benchmarks import real_digits, record
 from benchmarks.line_sheet import contact_sheet
-from inkloop import artifacts, checkpoint, digits
+from inkloop import artifacts, checkpoint
 from inkloop.digits import Digits, Split
 from inkloop.line.composition import Lines, LineSettings, compose, lengths
 from inkloop.line.ctc import beam_search, edits, greedy
@@ -134,9 +133,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     seeds = parser.parse_args().seeds
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as scratch:
-        digits.write(real_digits.table(), Path(scratch))
-        splits: dict[Split, Digits] = {side: digits.read(Path(scratch), side) for side in get_args(Split)}
+    splits: dict[Split, Digits] = {side: real_digits.split(side) for side in get_args(Split)}
     test = lines_of(splits["test"], TEST_LINES, TEST_SEED)
     rows: list[dict[str, Any]] = [composing(splits["train"])]
     for seed in range(seeds):

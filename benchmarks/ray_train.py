@@ -21,7 +21,8 @@ from benchmarks import real_digits, record
 from benchmarks.family_cpu import FamilyCpu
 from infra import guard
 from infra.ray_head import RayHead
-from infra.ray_train import Job, fit_on_ray, save_state
+from infra.ray_train import Job, fit_on_ray
+from inkloop.checkpoint import save_state
 from inkloop.digits import Digits
 from inkloop.logs import TrainingLog
 from inkloop.model import Recognizer

@@ -3,9 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from benchmarks.record import ROOT
 from inkloop import digits, download, mnist, sources
@@ -25,6 +23,4 @@ def table() -> pa.Table:
 
 def split(name: Split) -> Digits:
     """The digits of one split. Raises UserError as `table` does."""
-    chosen = table().filter(pc.equal(table().column("split"), name))
-    images = np.stack(list(digits.images_of(chosen)))
-    return Digits(images, chosen.column("label").to_numpy().astype(np.int64), tuple(chosen.column("id").to_pylist()))
+    return digits.of(table(), name)

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from infra.ray_session import ray_session
 from inkloop.augmentation import AugmentationSettings
+from inkloop.checkpoint import load_state, save_state
 from inkloop.digits import Digits
 from inkloop.distillation import Lessons, taught_loss
 from inkloop.logs import TrainingLog
 from inkloop.model import ModelSettings, Recognizer
 from inkloop.training import EpochResult, TrainingSettings, TrainingState, fit
 
-CHECKPOINT_NAME = "state.pt"
 LOGS_NAME = "logs"
 MAX_FAILURES = 3
 
@@ -37,17 +37,6 @@ class Job:
     seed: int
     lessons: Lessons | None = None  # a teacher's, beside the labels
     initial: dict[str, Tensor] | None = None  # weights to go on from; None = random ones
-
-
-def save_state(state: TrainingState, folder: Path) -> None:
-    """Write a checkpoint: tensors, numbers and lists only."""
-    torch.save({**vars(state), "epochs": [asdict(epoch) for epoch in state.epochs]}, folder / CHECKPOINT_NAME)
-
-
-def load_state(folder: Path) -> TrainingState:
-    """Read a checkpoint; nothing in it is executed."""
-    content = torch.load(folder / CHECKPOINT_NAME, weights_only=True)
-    return TrainingState(**{**content, "epochs": [EpochResult(**epoch) for epoch in content["epochs"]]})
 
 
 def _digits(reference: ray.ObjectRef[Any]) -> Digits:

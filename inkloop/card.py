@@ -50,7 +50,7 @@ On the test digits, which were never used to train or select. Latency is of one 
 
 Where it does worst:
 
-{_table(("slice of the test digits", "accuracy"), ((name, f"{accuracy:.2%}") for name, accuracy in worst))}
+{table(("slice of the test digits", "accuracy"), ((name, f"{accuracy:.2%}") for name, accuracy in worst))}
 
 The gate: {"promoted" if decision.promoted else "not promoted"}; {decision.reason}.
 
@@ -64,7 +64,7 @@ The gate: {"promoted" if decision.promoted else "not promoted"}; {decision.reaso
 
 ## Lineage
 
-{_table(("what", "version"), ((name, f"`{value}`") for name, value in info.lineage.items()))}
+{table(("what", "version"), ((name, f"`{value}`") for name, value in info.lineage.items()))}
 
 `digits` is the SHA-256 of the training table, `code` that of the step's code, the others those of parent models.
 """
@@ -81,8 +81,9 @@ def network(shape: dict[str, Any]) -> str:
 
 def _measured(report: Report) -> str:
     head = ("model", "test accuracy", "deformed test", "parameters", "size", "p50", "p99")
-    return _table(head, figures_as_text(report))
+    return table(head, figures_as_text(report))
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The rows as a table in Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows))

@@ -1,7 +1,9 @@
-"""A model directory written from and read into torch."""
+"""A model directory, and the state of a training, written from and read into torch."""
 
+from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from inkloop import artifacts
@@ -13,6 +15,9 @@ from inkloop.line.model import LineModel, LineModelSettings
 from inkloop.model import ModelSettings, Recognizer, count_parameters
 from inkloop.pen import export as pen_export
 from inkloop.pen.model import PenRecognizer
+from inkloop.training import EpochResult, TrainingState
+
+STATE_NAME = "state.pt"
 
 
 def save(model: Recognizer, folder: Path, kind: Kind, metrics: dict[str, float], lineage: dict[str, str]) -> ModelInfo:
@@ -70,3 +75,16 @@ def load_line(folder: Path) -> LineModel:
     model = LineModel(LineModelSettings.model_validate(artifacts.info(folder).architecture))
     model.load_state_dict(load_file(folder / artifacts.WEIGHTS_NAME))
     return model
+
+
+def save_state(state: TrainingState, folder: Path) -> None:
+    """Write what a training goes on from, whole or not at all: tensors, numbers and lists only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / STATE_NAME) as unfinished:
+        torch.save({**vars(state), "epochs": [asdict(epoch) for epoch in state.epochs]}, unfinished)
+
+
+def load_state(folder: Path) -> TrainingState:
+    """Read what a training goes on from; nothing in it is executed."""
+    content = torch.load(folder / STATE_NAME, weights_only=True)
+    return TrainingState(**{**content, "epochs": [EpochResult(**epoch) for epoch in content["epochs"]]})

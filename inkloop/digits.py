@@ -170,22 +170,33 @@ def images_of(table: pa.Table) -> Iterator[NDArray[np.uint8]]:
         yield np.frombuffer(image, np.uint8).reshape(height, width)
 
 
-def read(folder: Path, split: Split | None = None, from_production: bool | None = None) -> Digits:
-    """The labeled and unlabeled digits of one split (all, if None), which must be of one size; see `Digits`.
+def of(table: pa.Table, split: Split | None = None) -> Digits:
+    """The labeled and unlabeled digits of one split (all, if None) of a table, which must be of one size; see `Digits`.
 
-    from_production: only those that a server saw, or only the others; None = both.
     Raises UserError if the pictures differ in size.
     """
-    table = read_table(folder)
     if split is not None:
         table = table.filter(pc.equal(table.column("split"), split))
-    if from_production is not None:
-        table = table.filter(pc.equal(pc.is_valid(table.column("seen_at")), from_production))
     sizes = set(zip(table.column("height").to_pylist(), table.column("width").to_pylist(), strict=True))
     if len(sizes) > 1:
-        raise UserError(f"{folder}: pictures of {len(sizes)} sizes, where one is needed. Ingest them with framing on.")
+        raise UserError(f"pictures of {len(sizes)} sizes, where one is needed. Ingest them with framing on.")
     height, width = next(iter(sizes), (28, 28))
     pixels = bytearray().join(table.column("image").to_pylist())  # writable, as torch asks
     images = np.frombuffer(pixels, np.uint8).reshape(-1, height, width)
     labels = table.column("label").cast(pa.int64()).fill_null(-1).to_numpy().copy()
     return Digits(images, cast("NDArray[np.int64]", labels), tuple(table.column("id").to_pylist()))
+
+
+def read(folder: Path, split: Split | None = None, from_production: bool | None = None) -> Digits:
+    """The digits of the table in the folder, as `of` gives them.
+
+    from_production: only those that a server saw, or only the others; None = both.
+    Raises UserError if the pictures differ in size.
+    """
+    table = read_table(folder)
+    if from_production is not None:
+        table = table.filter(pc.equal(pc.is_valid(table.column("seen_at")), from_production))
+    try:
+        return of(table, split)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from error

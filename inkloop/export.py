@@ -87,7 +87,7 @@ def read_up(graph: Graph, sequence: str, reader: Reader, int8: bool, lengths: st
     lengths: real steps, int32 (batch,), where not all are.
     """
     if reader.reading.kind == "sweeps":
-        return sweep_up(graph, sequence, reader, int8)
+        return _sweep_up(graph, sequence, reader, int8)
     states = ""
     for depth, layer in enumerate(reader.layers):
         if depth:
@@ -99,7 +99,7 @@ def read_up(graph: Graph, sequence: str, reader: Reader, int8: bool, lengths: st
     return states
 
 
-def sweep_up(graph: Graph, grid: str, reader: Reader, int8: bool) -> str:
+def _sweep_up(graph: Graph, grid: str, reader: Reader, int8: bool) -> str:
     """A grid (down, across, batch, features) to the top layer's states (batch, steps, ways * hidden)."""
     frame, size = reader.settings.frame, reader.reading.size
     side = -(-frame // size)

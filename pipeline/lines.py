@@ -57,6 +57,4 @@ def train(store: Store, data_dir: Path, settings: LinesSettings, by: str) -> tup
 def _mnist(data_dir: Path) -> tuple[Digits, Digits]:
     """MNIST's digits to learn from, and those that are held out. Raises UserError if they can be had nowhere."""
     table = mnist.read(download.ensure(data_dir / mnist.NAME), sources.IngestSettings().validation_share)
-    with tempfile.TemporaryDirectory() as scratch:
-        digits.write(table, Path(scratch))
-        return digits.read(Path(scratch), "train"), digits.read(Path(scratch), "validation")
+    return digits.of(table, "train"), digits.of(table, "validation")

@@ -71,14 +71,12 @@ def tracings(data_dir: Path, count: int) -> tuple[PenDigits, PenDigits]:
     """Traced digits of MNIST to learn from, and to hold out. Raises UserError if MNIST can be had nowhere."""
     download.ensure(data_dir / mnist.NAME)
     table, _ = sources.read(mnist.NAME, data_dir, sources.IngestSettings(limit_train=count))
-    with tempfile.TemporaryDirectory() as scratch:
-        digits.write(table, Path(scratch))
 
-        def part(split: Split) -> PenDigits:
-            pictures = digits.read(Path(scratch), split)
-            return tracing.traced(pictures.images, pictures.labels)
+    def part(split: Split) -> PenDigits:
+        pictures = digits.of(table, split)
+        return tracing.traced(pictures.images, pictures.labels)
 
-        return part("train"), part("validation")
+    return part("train"), part("validation")
 
 
 def _tell(epoch: int, accuracy: float) -> None:

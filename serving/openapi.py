@@ -199,6 +199,11 @@ def _ref(name: str) -> Json:
     return {"schema": {"$ref": f"#/components/schemas/{name}"}}
 
 
+def _bare_or_under_key(name: str) -> Json:
+    """The content of a JSON body that is such a value, or an object that has it under its key."""
+    return {"schema": {"anyOf": [_ref(each)["schema"] for each in (name, f"{name}UnderKey")]}}
+
+
 def _problem(description: str) -> Json:
     return {"description": description, "content": {"application/problem+json": _ref("Problem")}}
 
@@ -247,14 +252,7 @@ PREDICT: Json = {
             "multipart/form-data": _ref("Upload"),
             "image/png": PICTURE,
             "image/jpeg": PICTURE,
-            "application/json": {
-                "schema": {
-                    "anyOf": [
-                        {"$ref": "#/components/schemas/Picture"},
-                        {"$ref": "#/components/schemas/PictureUnderKey"},
-                    ]
-                }
-            },
+            "application/json": _bare_or_under_key("Picture"),
             "application/octet-stream": {
                 "schema": {
                     "type": "string",
@@ -283,14 +281,7 @@ BATCH: Json = {
                     "minLength": PIXELS,
                 }
             },
-            "application/json": {
-                "schema": {
-                    "anyOf": [
-                        {"$ref": "#/components/schemas/Pictures"},
-                        {"$ref": "#/components/schemas/PicturesUnderKey"},
-                    ]
-                }
-            },
+            "application/json": _bare_or_under_key("Pictures"),
         },
     },
     "responses": {"200": {"description": "The answers", "content": {"application/json": _ref("Answers")}}, **REFUSALS},
@@ -301,16 +292,7 @@ STROKES: Json = {
     "parameters": [ATTENTION, *KEEPING],
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "anyOf": [
-                        {"$ref": "#/components/schemas/Strokes"},
-                        {"$ref": "#/components/schemas/StrokesUnderKey"},
-                    ]
-                }
-            }
-        },
+        "content": {"application/json": _bare_or_under_key("Strokes")},
     },
     "responses": {"200": _answered("The answer", "Answer"), **REFUSALS},
 }
@@ -323,14 +305,7 @@ LINE: Json = {
             "multipart/form-data": _ref("Upload"),
             "image/png": PICTURE,
             "image/jpeg": PICTURE,
-            "application/json": {
-                "schema": {
-                    "anyOf": [
-                        {"$ref": "#/components/schemas/PictureFile"},
-                        {"$ref": "#/components/schemas/PictureFileUnderKey"},
-                    ]
-                }
-            },
+            "application/json": _bare_or_under_key("PictureFile"),
         },
     },
     "responses": {

@@ -6,21 +6,41 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from starlette.applications import Starlette
 
 from infra import readers, registry
-from infra.storage import open_store
+from infra.storage import FolderStore, open_store
 from inkloop import checkpoint
 from inkloop.line.model import LineModel, LineModelSettings
 from inkloop.runtime import Recognizer
+from serving import champion
+from serving.app import answer_with, create_app
 
 DECISION = {"promoted": True, "reason": "the first champion"}
 LAUNCH = "import sys; from serving.launch import serve; sys.exit(serve(sys.argv[1], port=int(sys.argv[2])))"
+
+
+def store_of(folder: Path, champion_directory: Path, *others: Path) -> FolderStore:
+    """A store with a champion; other models are published, and read nothing yet."""
+    store = FolderStore(folder)
+    registry.promote(store, registry.publish(store, champion_directory), DECISION, expected=None)
+    for other in others:
+        registry.publish(store, other)
+    return store
+
+
+def app_of(store: FolderStore, folder: Path) -> Starlette:
+    """The service's application, answering with the store's champion."""
+    app = create_app(folder)
+    answer_with(app, champion.load(store, registry.reigning(store).digest))
+    return app
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import accuracy
+from benchmarks import accuracy, hard_digits
 from benchmarks.accuracy import GOALS, Goal
 from inkloop import checkpoint
 from inkloop.model import Recognizer, count_parameters
@@ -57,7 +57,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(goal, mnist):
 def test_a_model_is_measured_on_clean_and_on_corrupted_digits(goal, mnist):
     train, test = mnist["train"].take(slice(0, 256)), mnist["test"].take(slice(0, 100))
     folder = accuracy.trained(goal, 1, train, test, Console(quiet=True))
-    row = accuracy.measured(goal, 1, folder, test, accuracy.corrupted_sets(test))
+    row = accuracy.measured(goal, 1, folder, test, dict(hard_digits.corrupted(test)))
     assert len(row["corrupted"]) == 15
     assert 0 <= row["mnist_c_accuracy"] <= 1
     assert row["parameters"] <= 10_000

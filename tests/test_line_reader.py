@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from served import Server, wait_until
-from server import encoded
+from server import app_of, encoded, store_of
 from starlette.testclient import TestClient
 from test_serving import expect_problem
 
@@ -16,14 +16,12 @@ from inkloop.errors import UserError
 from inkloop.line.runtime import LineReader
 from inkloop.pictures import decode
 from serving import champion
-from serving.app import answer_with, create_app
 
 
 @pytest.fixture(scope="module")
 def line_store(tmp_path_factory, model_directory, line_directory) -> FolderStore:
     """A store with a champion, and a model of lines that is appointed."""
-    store = FolderStore(tmp_path_factory.mktemp("lines") / "store")
-    registry.promote(store, registry.publish(store, model_directory), {"promoted": True}, expected=None)
+    store = store_of(tmp_path_factory.mktemp("lines") / "store", model_directory)
     readers.appoint(store, "line", registry.publish(store, line_directory), by="ada")
     return store
 
@@ -40,17 +38,12 @@ def client(line_store, tmp_path_factory):
 @pytest.fixture
 def store(tmp_path, model_directory, line_directory) -> FolderStore:
     """A store with a champion, and a model of lines that is published but reads nothing yet."""
-    store = FolderStore(tmp_path / "store")
-    registry.promote(store, registry.publish(store, model_directory), {"promoted": True}, expected=None)
-    registry.publish(store, line_directory)
-    return store
+    return store_of(tmp_path / "store", model_directory, line_directory)
 
 
 @pytest.fixture
 def app(store, tmp_path):
-    app = create_app(tmp_path)
-    answer_with(app, champion.load(store, registry.reigning(store).digest))
-    return app
+    return app_of(store, tmp_path)
 
 
 def on_paper(line: np.ndarray) -> np.ndarray:

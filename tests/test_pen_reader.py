@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from server import app_of, store_of
 from starlette.testclient import TestClient
 from test_strokes import REAL
 
@@ -18,7 +19,6 @@ from inkloop.pen.model import PenModelSettings, PenRecognizer, probabilities
 from inkloop.pen.runtime import PenReader
 from inkloop.runtime import Recognizer
 from serving import champion
-from serving.app import answer_with, create_app
 
 STROKES = [[list(point) for point in REAL[3][0]]]
 
@@ -40,17 +40,12 @@ def pen_directory(model, tmp_path_factory) -> Path:
 @pytest.fixture
 def store(tmp_path, model_directory, pen_directory) -> FolderStore:
     """A store with a champion, and a model of strokes that is published but reads nothing yet."""
-    store = FolderStore(tmp_path / "store")
-    registry.promote(store, registry.publish(store, model_directory), {"promoted": True}, expected=None)
-    registry.publish(store, pen_directory)
-    return store
+    return store_of(tmp_path / "store", model_directory, pen_directory)
 
 
 @pytest.fixture
 def app(store, tmp_path):
-    app = create_app(tmp_path)
-    answer_with(app, champion.load(store, registry.reigning(store).digest))
-    return app
+    return app_of(store, tmp_path)
 
 
 def digest_of(folder: Path) -> str:

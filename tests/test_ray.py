@@ -19,9 +19,10 @@ from ray_cluster import wait_until
 from infra import guard
 from infra.ray_head import RayHead
 from infra.ray_session import ray_session
-from infra.ray_train import CHECKPOINT_NAME, Job, fit_on_ray, load_state, save_state
+from infra.ray_train import Job, fit_on_ray
 from infra.ray_tune import Base, search
 from inkloop.augmentation import AugmentationSettings
+from inkloop.checkpoint import STATE_NAME, load_state, save_state
 from inkloop.digits import Digits
 from inkloop.distillation import TeachingSettings, lessons_of
 from inkloop.errors import UserError
@@ -140,7 +141,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path):
         def __reduce__(self) -> tuple[object, ...]:
             return (os.mkdir, (str(tmp_path / "trapped"),))
 
-    torch.save({"epoch": Trap()}, tmp_path / CHECKPOINT_NAME)
+    torch.save({"epoch": Trap()}, tmp_path / STATE_NAME)
     with pytest.raises(pickle.UnpicklingError):
         load_state(tmp_path)
     assert not (tmp_path / "trapped").exists()

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,9 +73,7 @@ def run(
     training = (
         variant.training if scale.epochs is None else variant.training.model_copy(update={"epochs": scale.epochs})
     )
-    before_s = time.process_time()
     state = fit(model, train.take(slice(0, scale.images)), validation, training, variant.augmentation, seed)
-    train_s = time.process_time() - before_s
     answers = {name: logits(model, torch.from_numpy(test.images)).argmax(1).numpy() for name, test in tests.items()}
     right = {name: base64.b64encode(np.packbits(answers[name] == tests[name].labels)).decode() for name in tests}
     confusion = confusion_matrix(tests["test"].labels, answers["test"])
@@ -86,7 +83,7 @@ def run(
         digest=digest_of(variant, seed, scale),
         parameters=count_parameters(model),
         macs=count_macs(model),
-        train_s=train_s,
+        train_s=sum(epoch.cpu_seconds for epoch in state.epochs),
         validation_accuracy=state.best_accuracy,
         right=right,
         confusion=tuple(tuple(map(int, row)) for row in confusion),
