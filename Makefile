@@ -39,12 +39,12 @@ help: ## list what make can do
 
 setup: $(READY) ## install the locked packages into .venv (every other target does so by itself)
 
-$(READY): requirements.lock
+$(READY): requirements.lock inkloop/kernel.c
 	@command -v $(PYTHON) > /dev/null || { echo "Python 3.11 is needed, and $(PYTHON) is not there. Install it, or name it: make setup PYTHON=/path/to/python3.11"; exit 2; }
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
 	@test -x $(UV) && $(UV) --version | grep -q ' $(UV_VERSION)' || $(RUN) -m pip install --quiet uv==$(UV_VERSION)
 	$(UV) pip install --quiet --compile-bytecode --python $(RUN) -r requirements.lock
-	$(UV) pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e .
+	$(UV) pip install --quiet --python $(RUN) --reinstall --no-deps --no-build-isolation -e .
 	@touch $@
 
 pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full SOURCE=... STORE=...)

@@ -10,10 +10,9 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from inkloop.background import FAINTEST, WINDOW_PX
-from inkloop.errors import UserError
 from inkloop.export_topology import topology
-from inkloop.model import Attention, ModelSettings, Reader, Recognizer, readers_of
-from inkloop.onnx_graph import CONTRIB_DOMAIN, Graph, write
+from inkloop.model import Attention, Reader, Recognizer, readers_of
+from inkloop.onnx_graph import Graph, write
 from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading, overlapping
 from inkloop.recurrent import Highway
 from inkloop.sweeps import is_new_scale
@@ -21,23 +20,18 @@ from inkloop.sweeps import is_new_scale
 OPSET = 17
 
 
-def check_int8(settings: ModelSettings) -> None:
-    """Raises UserError for a model that ONNX Runtime has no INT8 kernels for."""
-    if settings.cell != "lstm":
-        raise UserError(f"cell: {settings.cell}: ONNX Runtime runs only LSTMs in INT8. Set cell: lstm.")
-
-
 def normalized(graph: Graph, images: str) -> str:
     """Pixels 0..255 to the model's input; see `model.normalize`."""
     scale, shift = np.float32(1 / 255 / PIXEL_STD), np.float32(-PIXEL_MEAN / PIXEL_STD)
-    scaled = graph.add("Mul", graph.add("Cast", images, to=TensorProto.FLOAT), graph.constant(np.array(scale)))
-    return graph.add("Add", scaled, graph.constant(np.array(shift)))
+    scaled = graph.add("Mul", graph.add("Cast", images, to=TensorProto.FLOAT), graph.constant(np.array(scale), "scale"))
+    return graph.add("Add", scaled, graph.constant(np.array(shift), "shift"))
 
 
 def as_model(proto: onnx.GraphProto) -> onnx.ModelProto:
     """The finished graph as a file's content."""
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB_DOMAIN, 1)]
-    return helper.make_model(proto, opset_imports=opsets, ir_version=8, producer_name="inkloop")
+    return helper.make_model(
+        proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8, producer_name="inkloop"
+    )
 
 
 def _without_background(graph: Graph, pixels: str) -> str:
@@ -153,13 +147,11 @@ def _last_states(graph: Graph, states: str, top: nn.RNNBase) -> str:
 def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
     """The ONNX model: `images` uint8 (n, frame, frame) in; `probabilities` float (n, 10) and `attention_READING` out.
 
-    Without attention there are only probabilities. With int8, recurrent matrices run in ONNX Runtime's
-    DynamicQuantizeLSTM and dense ones are stored as INT8 and widened when the model is loaded; biases and the
-    attention's query stay fp32. Raises UserError where ONNX Runtime has no INT8 kernel.
+    Without attention there are only probabilities. With int8 all matrices are stored as INT8, a scale a row, and
+    widened when the model is loaded: what a weight costs is memory, not sums. Biases and the attention's query stay
+    fp32. Weights are called as in PyTorch.
     """
-    if int8:
-        check_int8(model.settings)
-    graph, settings = Graph(), model.settings
+    graph, settings = Graph(model=model), model.settings
     pixels = normalized(graph, "images")
     if settings.remove_background:
         pixels = _without_background(graph, pixels)

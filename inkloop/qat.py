@@ -3,7 +3,6 @@
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
 from inkloop.distillation import TeachingSettings, lessons_of, taught_loss
-from inkloop.export import check_int8
 from inkloop.model import Recognizer
 from inkloop.quantization import rounded_weights
 from inkloop.settings import Settings
@@ -27,11 +26,7 @@ def train_quantized(
     seed: int,
     on_epoch: OnEpoch | None = None,
 ) -> TrainingState:
-    """Train the model on in rounded weights, in place; it ends with the exact weights whose rounding was best.
-
-    Raises UserError for a model that could not be exported in INT8.
-    """
-    check_int8(model.settings)
+    """Train the model on in rounded weights, in place; it ends with the exact weights whose rounding was best."""
     loss = taught_loss(lessons_of(teacher, train, settings.teaching))
     data = (train, validation, settings.training, augmentation, seed + 3)
     return fit(model, *data, loss=loss, weights=rounded_weights, on_epoch=on_epoch)

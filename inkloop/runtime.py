@@ -1,14 +1,19 @@
-"""The runtime: answers from a model directory with ONNX Runtime, without torch."""
+"""The runtime: answers from a model directory by the kernel or ONNX Runtime, without torch."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from inkloop import artifacts
+from inkloop import artifacts, kernel
 
 ATTENTION_PREFIX = "attention_"
+
+# Probabilities float32 (n, 10), and attention by reading, float32 (n, steps).
+Explained = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
+Answers = Callable[[NDArray[np.uint8], bool], Explained]  # to pictures, with attention or not
 
 onnxruntime.disable_telemetry_events()
 
@@ -18,6 +23,8 @@ def session(folder: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Weights in INT8 are widened once, when the model is loaded, not kept for operators that take them as they are.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     path = folder / artifacts.ONNX_NAME
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -26,14 +33,17 @@ def session(folder: Path) -> onnxruntime.InferenceSession:
 
 
 class Recognizer:
-    """A loaded model: one session, one thread, safe to call from several threads."""
+    """A loaded model: one thread, safe to call from several threads."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load the model directory. Raises UserError if the folder holds no whole model."""
+    def __init__(self, folder: Path, use_kernel: bool = True) -> None:
+        """Load the model directory. Raises UserError if the folder holds no whole model.
+
+        use_kernel: where it knows the model's shape; it answers as ONNX Runtime does, faster.
+        """
         self.info = artifacts.info(folder)
         self.digest = artifacts.digest(folder)
-        self._session = session(folder)
-        self._attention = [o.name for o in self._session.get_outputs() if o.name.startswith(ATTENTION_PREFIX)]
+        self.by_kernel = use_kernel and kernel.answers(self.info.architecture)
+        self._answers = _by_kernel(folder, self.info) if self.by_kernel else _by_session(session(folder))
 
     @property
     def version(self) -> str:
@@ -42,11 +52,35 @@ class Recognizer:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """images: uint8 (n, 28, 28), white ink on black. Returns float32 (n, 10), rows sum to 1."""
-        answer: NDArray[np.float32] = self._session.run(["probabilities"], {"images": images})[0]
-        return answer
+        return self._answers(images, False)[0]
 
-    def explained(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+    def explained(self, images: NDArray[np.uint8]) -> Explained:
         """The probabilities, and where each reading looked: by its name, float32 (n, steps), rows sum to 1."""
-        answer, *weights = self._session.run(["probabilities", *self._attention], {"images": images})
-        names = (name.removeprefix(ATTENTION_PREFIX) for name in self._attention)
-        return answer, dict(zip(names, weights, strict=True))
+        return self._answers(images, True)
+
+
+def _by_kernel(folder: Path, info: artifacts.ModelInfo) -> Answers:
+    path, reading = folder / artifacts.ONNX_NAME, info.architecture["readings"][0]
+    try:
+        model = kernel.load(path, info.architecture)
+    except ValueError as error:
+        raise artifacts.unreadable(path, error) from error
+
+    def answers(images: NDArray[np.uint8], with_attention: bool) -> Explained:
+        probabilities, attention = model.answers(images)
+        return probabilities, {f"{reading['kind']}{reading['size']}": attention}
+
+    return answers
+
+
+def _by_session(loaded: onnxruntime.InferenceSession) -> Answers:
+    names = [each.name for each in loaded.get_outputs() if each.name.startswith(ATTENTION_PREFIX)]
+
+    def answers(images: NDArray[np.uint8], with_attention: bool) -> Explained:
+        wanted = names if with_attention else []
+        probabilities, *weights = loaded.run(["probabilities", *wanted], {"images": images})
+        return probabilities, {
+            name.removeprefix(ATTENTION_PREFIX): each for name, each in zip(wanted, weights, strict=True)
+        }
+
+    return answers

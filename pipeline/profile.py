@@ -12,7 +12,6 @@ from inkloop.card import PackagingSettings
 from inkloop.distillation import DistillationSettings
 from inkloop.errors import UserError
 from inkloop.evaluation import EvaluationSettings
-from inkloop.export import check_int8
 from inkloop.gate import GateSettings
 from inkloop.inspection import ValidationSettings
 from inkloop.pruning import PruningSettings, check_prunable
@@ -65,7 +64,6 @@ class Profile(Settings):
     @model_validator(mode="after")
     def _student_can_be_compressed(self) -> Self:
         try:
-            check_int8(self.student.model)
             if self.pruning.share > 0:
                 check_prunable(self.student.model)
         except UserError as error:

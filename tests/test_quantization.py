@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkloop.augmentation import AugmentationSettings
-from inkloop.errors import UserError
-from inkloop.model import ModelSettings, Recognizer
 from inkloop.qat import QuantizationSettings, train_quantized
 from inkloop.quantization import MAX_LEVEL, is_quantized, quantize_rows, round_rows, rounded_weights
 from inkloop.training import TrainingSettings, accuracy
@@ -118,19 +116,6 @@ def test_what_is_trained_in_rounded_weights_is_also_judged_in_them(
         after = accuracy(trained_model, validation_digits)
     assert after == pytest.approx(state.best_accuracy)
     assert after > before + 0.02
-
-
-def test_what_cannot_be_exported_in_int8_is_not_trained_for_it_first(learnt, train_digits, validation_digits):
-    digits = (train_digits, validation_digits)
-    with pytest.raises(UserError, match="cell: gru"):
-        train_quantized(
-            learnt,
-            Recognizer(ModelSettings(cell="gru", hidden_size=2)),
-            *digits,
-            AugmentationSettings(),
-            QuantizationSettings(),
-            seed=0,
-        )
 
 
 def test_levels_leave_room_for_a_cpu_without_vnni():
