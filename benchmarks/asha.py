@@ -1,31 +1,35 @@
 """`make bench-asha`: how near the search that stops trials early comes to the one that stops none, on which epochs."""
 
 import argparse
+import itertools
 import json
 import random
 import statistics
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import real_digits, record
-from infra.ray_tune import EPOCHS, METRIC, NAME, Base, asha, search
+from infra.ray_tune import EPOCHS, METRIC, NAME, Base, scheduler_of, search
 from inkloop.digits import Digits
 from inkloop.model import Recognizer
 from inkloop.search import TuningSettings, with_choice
 from inkloop.training import fit
 from pipeline import profile
+from pipeline.profile import Profile
 
 TRIALS, TRIAL_EPOCHS, IMAGES, HIDDEN_SIZE = 16, 8, 2_000, 24
 RETRAININGS = 3  # of each full search's best, with other seeds
-GRACES, FACTORS = (1, 2), (2, 3, 4)
+SCHEDULERS, GRACES, FACTORS = ("halving", "asha"), (1, 2), (2, 3, 4)
 COLUMNS = {"best": ".2f", "lacks": ".2f", "share": ".0f"}
 ORDERS = 100  # in which the trials might have run as well: which one is stopped depends on those before it
 
@@ -47,17 +51,37 @@ def curves(base: Base, train: Digits, validation: Digits, settings: TuningSettin
     return [Curve(trial[0]["config"], tuple(report[METRIC] for report in trial)) for trial in ran if trial]
 
 
+@dataclass(eq=False)
+class Replayed:
+    """A trial that is run again from its curve."""
+
+    trial_id: str
+    curve: Curve
+    status: str = Trial.PENDING
+    seen: int = 0  # epochs
+
+
 def replayed(whole: list[Curve], settings: TuningSettings) -> list[Curve]:
-    """What our ASHA leaves of these trials, which nothing has stopped, one after the other."""
-    scheduler, left = asha(settings), []
-    for number, curve in enumerate(whole):
-        trial, seen = SimpleNamespace(trial_id=str(number)), 0
-        scheduler.on_trial_add(None, trial)
-        for seen, accuracy in enumerate(curve.accuracies, 1):
-            if scheduler.on_trial_result(None, trial, {METRIC: accuracy, EPOCHS: seen}) == TrialScheduler.STOP:
+    """What the scheduler leaves of these trials, which nothing has stopped, run one at a time."""
+    scheduler = scheduler_of(settings, concurrency=1)
+    trials = [Replayed(str(number), curve) for number, curve in enumerate(whole)]
+    controller = SimpleNamespace(get_trials=lambda: trials, stop_trial=stop)
+    for trial in trials:
+        scheduler.on_trial_add(controller, trial)
+    while trial := scheduler.choose_trial_to_run(controller):
+        trial.status = Trial.TERMINATED
+        for accuracy in trial.curve.accuracies[trial.seen :]:
+            trial.seen += 1
+            said = scheduler.on_trial_result(controller, trial, {METRIC: accuracy, EPOCHS: trial.seen})
+            if said != TrialScheduler.CONTINUE:
+                trial.status = Trial.PAUSED if said == TrialScheduler.PAUSE else Trial.TERMINATED
                 break
-        left.append(Curve(curve.choice, curve.accuracies[:seen]))
-    return left
+    return [Curve(trial.curve.choice, trial.curve.accuracies[: trial.seen]) for trial in trials]
+
+
+def stop(trial: Replayed) -> None:
+    """As Tune's controller does."""
+    trial.status = Trial.TERMINATED
 
 
 def shuffled(trials: list[Curve], seed: int) -> list[Curve]:
@@ -88,35 +112,44 @@ def retrained(base: Base, choice: dict[str, float], train: Digits, validation: D
     return reached
 
 
-def measured(base: Base, train: Digits, validation: Digits, settings: TuningSettings) -> list[dict[str, Any]]:
-    """One seed: the search that stops none, and what ASHA would have left of its trials by several rules."""
-    unstopped = settings.model_copy(update={"grace_epochs": settings.epochs})
-    whole = curves(base, train, validation, unstopped)
+def searched(base: Base, train: Digits, validation: Digits, settings: TuningSettings) -> dict[str, Any]:
+    """The search that stops none, and what its best choice comes to with other seeds."""
+    whole = curves(base, train, validation, settings.model_copy(update={"grace_epochs": settings.epochs}))
     full = best(whole)
-    rows: list[dict[str, Any]] = [
-        {
-            "kind": "full",
-            "epochs": sum(len(curve.accuracies) for curve in whole),
-            "best": max(full.accuracies),
-            "retrained": retrained(base, full.choice, train, validation, settings.epochs),
-            "trials": [asdict(curve) for curve in whole],
-        },
-    ]
-    for grace in GRACES:
-        for factor in FACTORS:
-            rules = settings.model_copy(update={"grace_epochs": grace, "reduction_factor": factor})
-            orders = [compared(whole, replayed(shuffled(whole, order), rules)) for order in range(ORDERS)]
-            rows.append(
-                {
-                    "kind": "replay",
-                    "grace_epochs": grace,
-                    "reduction_factor": factor,
-                    **compared(whole, replayed(whole, rules)),
-                    "shares_in_other_orders": [other["share"] for other in orders],
-                    "lacks_in_other_orders": [other["lacks"] for other in orders],
-                }
-            )
-    return [{"seed": base.seed, **row} for row in rows]
+    return {
+        "seed": base.seed,
+        "kind": "full",
+        "epochs": sum(len(curve.accuracies) for curve in whole),
+        "best": max(full.accuracies),
+        "retrained": retrained(base, full.choice, train, validation, settings.epochs),
+        "trials": [asdict(curve) for curve in whole],
+    }
+
+
+def kept_searches() -> list[dict[str, Any]]:
+    """The full searches of the last run."""
+    rows: list[dict[str, Any]] = json.loads((record.RESULTS / "asha.json").read_text())["rows"]
+    return [row for row in rows if row["kind"] == "full"]
+
+
+def judged(full: dict[str, Any], settings: TuningSettings) -> list[dict[str, Any]]:
+    """What each scheduler would have left of a full search's trials, by several rules."""
+    whole, rows = [Curve(trial["choice"], tuple(trial["accuracies"])) for trial in full["trials"]], []
+    for scheduler, grace, factor in itertools.product(SCHEDULERS, GRACES, FACTORS):
+        changes = {"scheduler": scheduler, "grace_epochs": grace, "reduction_factor": factor}
+        rules = settings.model_copy(update=changes)
+        orders = [compared(whole, replayed(shuffled(whole, order), rules)) for order in range(ORDERS)]
+        rows.append(
+            {
+                "seed": full["seed"],
+                "kind": "replay",
+                **changes,
+                **compared(whole, replayed(whole, rules)),
+                "shares_in_other_orders": [other["share"] for other in orders],
+                "lacks_in_other_orders": [other["lacks"] for other in orders],
+            }
+        )
+    return rows
 
 
 def noise(rows: list[dict[str, Any]]) -> float:
@@ -140,7 +173,7 @@ def shown(rows: list[dict[str, Any]]) -> Table:
 def _by_way(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     ways: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        rules = "grace {grace_epochs}, factor {reduction_factor}"
+        rules = "{scheduler}, grace {grace_epochs}, factor {reduction_factor}"
         said = "all trials to their end" if row["kind"] == "full" else rules.format(**row)
         ways.setdefault(said, []).append({"lacks": 0.0, "share": 1.0, **row})
     return ways
@@ -150,20 +183,26 @@ def main() -> None:
     """Search with the default profile's space and recipe for a small student, print the table, keep the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--replay", action="store_true", help="train nothing: judge the searches that are kept again")
     options = parser.parse_args()
     torch.set_num_threads(1)
     chosen = profile.load("default")
     settings = chosen.tuning.model_copy(update={"trials": TRIALS, "epochs": TRIAL_EPOCHS, "images": IMAGES})
-    train = real_digits.split("train").take(slice(0, settings.images))
-    validation = real_digits.split("validation").take(slice(0, settings.validation_images))
-    model = chosen.student.model.model_copy(update={"hidden_size": HIDDEN_SIZE})
     rows: list[dict[str, Any]] = []
-    for seed in options.seeds:
-        base = Base(model, chosen.teacher.training, chosen.augmentation, seed)
-        rows += measured(base, train, validation, settings)
+    for full in kept_searches() if options.replay else searches(options.seeds, chosen, settings):
+        rows += [full, *judged(full, settings)]
         record.keep("asha", rows)
         Console().print(shown(rows))
     print(f"from seed to seed the full searches' best differ by {100 * noise(rows):.2f} points (standard deviation)")
+
+
+def searches(seeds: list[int], chosen: Profile, settings: TuningSettings) -> Iterator[dict[str, Any]]:
+    """The full search of each seed, as it ends."""
+    train = real_digits.split("train").take(slice(0, settings.images))
+    validation = real_digits.split("validation").take(slice(0, settings.validation_images))
+    model = chosen.student.model.model_copy(update={"hidden_size": HIDDEN_SIZE})
+    for seed in seeds:
+        yield searched(Base(model, chosen.teacher.training, chosen.augmentation, seed), train, validation, settings)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def tune(
     teacher: dict,
     seed: int,
 ) -> None:
-    """Try training settings on a part of the digits (Optuna proposes, ASHA stops); hand on the best."""
+    """Try training settings on a part of the digits (Optuna proposes, halving or ASHA stops); hand on the best."""
     import tempfile
     from pathlib import Path
 

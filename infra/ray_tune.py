@@ -1,5 +1,6 @@
-"""Hyperparameter search on Ray Tune: Optuna proposes, ASHA stops what lags behind."""
+"""Hyperparameter search on Ray Tune: Optuna proposes, a scheduler stops what lags behind."""
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 import optuna
 import torch
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 from torch import nn
 
+from infra.halving import SuccessiveHalving
 from infra.ray_session import ray_session
 from inkloop.augmentation import AugmentationSettings
+from inkloop.checkpoint import load_state, save_state
 from inkloop.digits import Digits
 from inkloop.model import ModelSettings, Recognizer
 from inkloop.search import Range, Trial, TuningSettings, own_choice, with_choice
@@ -39,15 +42,19 @@ def _trial(choice: dict[str, Any], base: Base, epochs: int, digits: dict[str, An
         Digits(images.copy(), labels.copy(), ids) for images, labels, ids in (digits["train"], digits["validation"])
     )
     torch.manual_seed(base.seed)
-    best = 0.0
+    before, state = tune.get_checkpoint(), None
+    if before is not None:
+        with before.as_directory() as folder:
+            state = load_state(Path(folder))
 
-    def report(_: nn.Module, result: EpochResult, __: TrainingState) -> None:
-        nonlocal best
-        best = max(best, result.validation_accuracy)
-        tune.report({METRIC: result.validation_accuracy, "best": best, EPOCHS: result.epoch + 1})
+    def report(_: nn.Module, result: EpochResult, after: TrainingState) -> None:
+        figures = {METRIC: result.validation_accuracy, "best": after.best_accuracy, EPOCHS: result.epoch + 1}
+        with tempfile.TemporaryDirectory() as folder:
+            save_state(after, Path(folder))
+            tune.report(figures, checkpoint=tune.Checkpoint.from_directory(folder))
 
-    settings = with_choice(base.training, choice, epochs)
-    fit(Recognizer(base.model), train, validation, settings, base.augmentation, base.seed, on_epoch=report)
+    settings, model = with_choice(base.training, choice, epochs), Recognizer(base.model)
+    fit(model, train, validation, settings, base.augmentation, base.seed, on_epoch=report, state=state)
 
 
 def _suggest(space: dict[str, Range | tuple[int, ...]]) -> dict[str, Any]:
@@ -60,8 +67,10 @@ def _suggest(space: dict[str, Range | tuple[int, ...]]) -> dict[str, Any]:
     }
 
 
-def asha(settings: TuningSettings) -> ASHAScheduler:
-    """What decides after an epoch whether a trial goes on (Li 2020)."""
+def scheduler_of(settings: TuningSettings, concurrency: int) -> TrialScheduler:
+    """What decides after an epoch whether a trial goes on, with so many trials at a time."""
+    if settings.scheduler == "halving":
+        return SuccessiveHalving(settings, concurrency, METRIC, EPOCHS)
     return ASHAScheduler(
         time_attr=EPOCHS,
         metric=METRIC,
@@ -98,9 +107,10 @@ def search(
             tune.with_resources(trainable, {"cpu": 1}),
             tune_config=tune.TuneConfig(
                 search_alg=OptunaSearch(_suggest(space), METRIC, "max", points_to_evaluate=[own], seed=base.seed),
-                scheduler=asha(settings),
+                scheduler=scheduler_of(settings, concurrency),
                 num_samples=settings.trials,
-                max_concurrent_trials=concurrency,
+                # Halving sees to it itself: its trials that wait would count here.
+                max_concurrent_trials=concurrency if settings.scheduler == "asha" else None,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(name=NAME, storage_path=str(storage.resolve()), verbose=0),

@@ -1,7 +1,7 @@
 """The search space of the tuner and what a trial is; the search itself is Ray Tune's."""
 
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
@@ -49,11 +49,12 @@ class TuningSettings(Settings):
 
     trials: PositiveInt = 8
     concurrency: NonNegativeInt = 1  # trials at a time; 0 = one a CPU, and then what ASHA stops depends on timing
+    scheduler: Literal["halving", "asha"] = "halving"  # asha: no trial waits for another, for many workers
     epochs: PositiveInt = 3  # a trial's, at most
     images: PositiveInt = 6_000  # training digits a trial sees an epoch
     validation_images: PositiveInt = 2_000
     grace_epochs: PositiveInt = 1  # before a trial may be stopped
-    reduction_factor: Annotated[int, Field(ge=2)] = 2  # ASHA lets one in so many go on
+    reduction_factor: Annotated[int, Field(ge=2)] = 2  # one in so many goes on
     learning_rate: Range = Range(low=1e-3, high=1e-2, log=True)
     weight_decay: Range = Range(low=1e-5, high=1e-2, log=True)
     label_smoothing: Range = Range(low=0.0, high=0.1)

@@ -74,7 +74,7 @@ class Load:
 
 
 def one_by_one(model: Recognizer, images: np.ndarray) -> np.ndarray:
-    """The model's own answers, float32 (n, 10). In a batch an INT8 model's answers lean on each other a little."""
+    """The model's own answers, float32 (n, 10)."""
     return np.concatenate([model.probabilities(image[None]) for image in images])
 
 

@@ -39,8 +39,11 @@ def test_training_with_and_without_ray_comes_to_the_same_and_tells_what_each_too
     assert "the whole call, s" in text(ray_train.shown(rows))
 
 
-def test_a_replayed_search_stops_its_trials_where_the_real_one_does(cluster, train_digits, validation_digits):
-    settings = TuningSettings(trials=6, epochs=4, batch_size=(32, 64))
+@pytest.mark.parametrize("scheduler", ["halving", "asha"])
+def test_a_replayed_search_stops_its_trials_where_the_real_one_does(
+    cluster, train_digits, validation_digits, scheduler
+):
+    settings = TuningSettings(trials=6, epochs=4, batch_size=(32, 64), scheduler=scheduler)
     base = Base(SMALL, TRAINING, AUGMENTATION, seed=1)
     train, validation = train_digits.take(slice(0, 300)), validation_digits.take(slice(0, 200))
     whole = asha.curves(base, train, validation, settings.model_copy(update={"grace_epochs": 4}))
@@ -52,12 +55,12 @@ def test_a_replayed_search_stops_its_trials_where_the_real_one_does(cluster, tra
 
 def test_a_search_that_stops_the_best_trial_is_said_to_lack_what_it_missed():
     whole = [Curve({"learning_rate": 0.01}, (0.8, 0.9)), Curve({"learning_rate": 0.02}, (0.7, 0.95))]
-    stopped = asha.replayed(whole, TuningSettings(trials=2, epochs=2))
+    stopped = asha.replayed(whole, TuningSettings(trials=2, epochs=2, scheduler="asha"))
     assert [curve.accuracies for curve in stopped] == [(0.8, 0.9), (0.7,)]
     found = asha.compared(whole, stopped)
     assert found == {"best": 0.9, "lacks": pytest.approx(0.05), "epochs": 3, "share": 0.75}
     rows = [
         {"kind": "full", "best": 0.95, "retrained": [0.94, 0.95]},
-        {"kind": "replay", "grace_epochs": 1, "reduction_factor": 2, **found},
+        {"kind": "replay", "scheduler": "asha", "grace_epochs": 1, "reduction_factor": 2, **found},
     ]
     assert "0 of 1" in text(asha.shown(rows))
