@@ -3,6 +3,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 PROFILE ?= default#   smoke (a minute), default (ten), full (hours), or a file of your own
+HARDWARE ?=#          where the model is to run: edge (40 KB, 0.1 ms), cpu (250 KB, 0.5 ms) or gpu; empty: what the profile says
 SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
 OPERATOR ?=#          of make key: 1 for a key that may press the operators' buttons too
@@ -47,11 +48,11 @@ $(READY): requirements.lock inkloop/kernel.c
 	$(UV) pip install --quiet --python $(RUN) --reinstall --no-deps --no-build-isolation -e .
 	@touch $@
 
-pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full SOURCE=... STORE=...)
-	@$(RUN) -m pipeline run --profile "$(PROFILE)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
+pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full HARDWARE=edge|cpu|gpu SOURCE=... STORE=...)
+	@$(RUN) -m pipeline run --profile "$(PROFILE)" $(if $(HARDWARE),--hardware "$(HARDWARE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
 
 pipeline-submit: $(READY) ## upload the pipeline to Kubeflow and start it (KFP_HOST=http://... PROFILE=... STORE=s3://...)
-	@$(RUN) -m pipeline submit --host "$(KFP_HOST)" --profile "$(PROFILE)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
+	@$(RUN) -m pipeline submit --host "$(KFP_HOST)" --profile "$(PROFILE)" $(if $(HARDWARE),--hardware "$(HARDWARE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
 
 pipeline-compile: $(READY) ## write the pipeline as Kubeflow's IR YAML to artifacts/pipeline.yaml
 	@$(RUN) -m pipeline compile artifacts/pipeline.yaml

@@ -1,4 +1,4 @@
-"""Measure teacher, student, pruned and INT8 side by side."""
+"""Measure teacher, student, pruned and INT8 side by side, and choose the best that fits the hardware."""
 
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
@@ -13,32 +13,56 @@ def evaluate(
     student: Input[Model],
     pruned: Input[Model],
     int8: Input[Model],
+    challenger: Output[Model],
     report: Output[Artifact],
     metrics: Output[Metrics],
     confusion: Output[ClassificationMetrics],
     table: Output[HTML],
     config: dict,
+    hardware: dict,
 ) -> None:
-    """Accuracy on the test digits and their deformed copies, slices, size and latency of all four models."""
+    """Accuracy on validation, test and deformed digits, slices, size and latency; the best that fits is chosen."""
+    import shutil
+    import tempfile
     from pathlib import Path
 
-    from inkloop import digits
-    from inkloop.evaluation import EvaluationSettings, Report, answers, confusion_matrix, measure
+    from inkloop import checkpoint, digits
+    from inkloop.evaluation import (
+        EvaluationDigits,
+        EvaluationSettings,
+        Report,
+        answers,
+        confusion_matrix,
+        measure,
+        offer_of,
+    )
+    from inkloop.hardware import HardwareSettings, choose
     from inkloop.report import report_page
     from inkloop.runtime import Recognizer
 
-    settings = EvaluationSettings.model_validate(config)
-    test = digits.read(Path(validated.path), "test", from_production=False)
-    production = digits.read(Path(validated.path), "test", from_production=True)
-    deformed_test = digits.read(Path(deformed.path), "test")
-    artifacts = {"teacher": teacher, "student": student, "pruned": pruned, "int8": int8}
-    models = {name: Recognizer(Path(artifact.path)) for name, artifact in artifacts.items()}
-    measured = {name: measure(model, test, deformed_test, production, settings) for name, model in models.items()}
-    answered = answers(models["int8"], test)
-    counts = confusion_matrix(test.labels, answered).tolist()
-    result = Report.model_validate({"models": measured, "confusion": counts})
+    settings, source = EvaluationSettings.model_validate(config), Path(validated.path)
+    on = EvaluationDigits(
+        digits.read(source, "validation"),
+        digits.read(source, "test", from_production=False),
+        digits.read(Path(deformed.path), "test"),
+        digits.read(source, "test", from_production=True),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        exact = {"teacher": Path(teacher.path), "student": Path(student.path)}
+        rounded = {f"{name}_int8": Path(scratch) / name for name in exact}
+        for origin, target in zip(exact.values(), rounded.values(), strict=True):
+            checkpoint.save_rounded(origin, target)
+        folders = {**exact, **rounded, "pruned": Path(pruned.path), "int8": Path(int8.path)}
+        models = {name: Recognizer(folder) for name, folder in folders.items()}
+        measured = {name: measure(model, on, settings) for name, model in models.items()}
+        offers = {name: offer_of(figures) for name, figures in measured.items()}
+        chosen = choose(offers, HardwareSettings.model_validate(hardware))
+        shutil.copytree(folders[chosen], challenger.path, dirs_exist_ok=True)
+    answered = answers(models[chosen], on.test)
+    counts = confusion_matrix(on.test.labels, answered).tolist()
+    result = Report.model_validate({"models": measured, "chosen": chosen, "confusion": counts})
     Path(report.path).write_text(result.model_dump_json(indent=2))
-    Path(table.path).write_text(report_page(result, test, answered))
+    Path(table.path).write_text(report_page(result, on.test, answered))
     confusion.log_confusion_matrix([str(label) for label in range(10)], counts)
     for name, figures in measured.items():
         metrics.log_metric(f"{name}_test_accuracy", figures.test_accuracy)

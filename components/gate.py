@@ -1,4 +1,4 @@
-"""Decide whether the INT8 student replaces the champion."""
+"""Decide whether the challenger replaces the champion."""
 
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
@@ -8,15 +8,14 @@ from components.component import component
 @component
 def gate(
     validated: Input[Dataset],
-    int8: Input[Model],
-    report: Input[Artifact],
+    challenger: Input[Model],
     decision: Output[Artifact],
     metrics: Output[Metrics],
     config: dict,
     store: str,
     store_id: str,
 ) -> None:
-    """Compare both on the test digits and on production's newest labeled, slice by slice, within budget; say why."""
+    """Compare both on the test digits and on production's newest labeled, slice by slice; say why."""
     import tempfile
     from pathlib import Path
 
@@ -25,12 +24,12 @@ def gate(
     from infra import registry
     from infra.storage import open_store
     from inkloop import digits
-    from inkloop.evaluation import Report, answers
+    from inkloop.evaluation import answers
     from inkloop.gate import Candidate, GateSettings, decide
     from inkloop.runtime import Recognizer
     from inkloop.slices import slices_of
 
-    source, model, home = Path(validated.path), Recognizer(Path(int8.path)), open_store(store)
+    source, model, home = Path(validated.path), Recognizer(Path(challenger.path)), open_store(store)
     test = digits.read(source, "test", from_production=False)
     production = digits.read(source, "test", from_production=True)
 
@@ -45,13 +44,10 @@ def gate(
         with tempfile.TemporaryDirectory() as folder:
             registry.fetch(home, current.digest, Path(folder) / "champion")
             champion = candidate(Recognizer(Path(folder) / "champion"))
-    figures = Report.model_validate_json(Path(report.path).read_text()).models["int8"]
     decided = decide(
         candidate(model, current.bars(model.digest) if current else None),
         champion,
         slices_of(test),
-        figures.size_bytes,
-        figures.latency_p50_us / 1000,
         GateSettings.model_validate(config),
         slices_of(production) if len(production) else None,
     )

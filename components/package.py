@@ -1,4 +1,4 @@
-"""Package the INT8 student as a Bento, publish it and, if the gate said so, make it champion."""
+"""Package the challenger as a Bento, publish it and, if the gate said so, make it champion."""
 
 from kfp.dsl import Artifact, Dataset, Input, Markdown, Model, Output
 
@@ -9,7 +9,7 @@ from components.component import component
 def package(
     validated: Input[Dataset],
     teacher: Input[Model],
-    int8: Input[Model],
+    challenger: Input[Model],
     report: Input[Artifact],
     decision: Input[Artifact],
     bento: Output[Artifact],
@@ -21,7 +21,8 @@ def package(
     """Write the card, build the Bento, upload the model and its reference; swap the champion if it was promoted."""
     from pathlib import Path
 
-    from infra import challenger, reference, registry, signing
+    from infra import challenger as trial
+    from infra import reference, registry, signing
     from infra.bento import build
     from infra.storage import open_store
     from inkloop import artifacts, digits
@@ -33,7 +34,7 @@ def package(
     settings = PackagingSettings.model_validate(config)
     decided = Decision.model_validate_json(Path(decision.path).read_text())
     figures = Report.model_validate_json(Path(report.path).read_text())
-    model, home = Path(int8.path), open_store(store)
+    model, home = Path(challenger.path), open_store(store)
     info, digest = artifacts.info(model), registry.publish(home, model)
     registry.publish(home, Path(teacher.path))  # for a retraining to start from
     reference.publish(home, Recognizer(model), digits.read_table(Path(validated.path)))
@@ -44,6 +45,6 @@ def package(
     build(model, settings.bento_name, version, text, labels, signatures, Path(bento.path))
     if decided.promoted and decided.champion is not None and settings.promotion != "at once":
         canary = settings.canary_share if settings.promotion == "canary" else None
-        challenger.challenge(home, digest, canary, by="pipeline")
+        trial.challenge(home, digest, canary, by="pipeline")
     elif decided.promoted:
         registry.promote(home, digest, decided.model_dump(mode="json"), expected=decided.champion)

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra import captured
+from infra.registry import reference_key
 from infra.storage import Missing, Store
 from inkloop import digits
 from inkloop.runtime import Recognizer
@@ -40,16 +41,12 @@ def reference_of(model: Recognizer, table: pa.Table) -> pa.Table:
 
 def publish(store: Store, model: Recognizer, table: pa.Table) -> None:
     """Keep the model's reference, made of a table of digits; the same table gives the same bytes."""
-    store.put(_key(model.digest), captured.to_parquet(reference_of(model, table)))
+    store.put(reference_key(model.digest), captured.to_parquet(reference_of(model, table)))
 
 
 def read(store: Store, digest: str) -> pa.Table:
     """The reference of a published model, of `captured.SCHEMA`. Raises Missing if it has none."""
     try:
-        return captured.from_parquet(store.get(_key(digest)))
+        return captured.from_parquet(store.get(reference_key(digest)))
     except Missing as missing:
         raise Missing(f"model {digest[:12]}: no reference in {store}. Run the pipeline again to make one.") from missing
-
-
-def _key(digest: str) -> str:
-    return f"references/{digest}.parquet"

@@ -16,7 +16,7 @@ from inkloop.settings import Settings
 
 CHAMPION = "registry/champion.json"
 STORE_ID = "registry/store-id"
-SERVED: artifacts.Kind = "int8"  # what the gate judges and servers are made for
+SERVED: tuple[artifacts.Kind, ...] = ("student", "pruned", "int8")
 
 
 class RolledBack(Settings):
@@ -158,13 +158,18 @@ def resolve(store: Store, version: str) -> str:
 
 
 def require_served(store: Store, digest: str) -> None:
-    """Pass if the published model is of the kind that is judged and served; teachers are kept to train on from.
+    """Pass if the published model is one that may be judged and served; a teacher is if it was chosen for its hardware.
 
     Raises UserError if it is not, Missing if it was never published.
     """
     kind = kind_of(store, digest)
-    if kind != SERVED:
+    if kind not in SERVED and not store.exists(reference_key(digest)):
         raise UserError(f"model {_short(digest)}: a {kind}, to train on from. Name one that a run judged.")
+
+
+def reference_key(digest: str) -> str:
+    """Where the reference of a model that was judged lies; see `infra.reference`."""
+    return f"references/{digest}.parquet"
 
 
 def kind_of(store: Store, digest: str) -> artifacts.Kind:

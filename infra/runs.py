@@ -38,7 +38,8 @@ class Run(Settings):
     cause: str  # such as "drift" or "asked for"
     steps: tuple[Step, ...]  # that were finished, in the graph's order
     failed: str = ""  # title of the step that ended it; what follows is then empty but for the verdict
-    models: dict[str, Model] = Field(default_factory=dict)  # teacher, student, pruned, int8
+    models: dict[str, Model] = Field(default_factory=dict)  # all that were measured
+    chosen: str = "int8"  # the one before the gate
     challenger: str = ""  # digest of the model before the gate
     promoted: bool = False
     verdict: str  # the gate's reason, or what the step failed of

@@ -20,10 +20,11 @@ def student(store: Store, digest: str) -> Recognizer:
 
 
 def teacher(store: Store, digest: str) -> Recognizer:
-    """The teacher that a published model learned from. Raises UserError if it was not published with it."""
+    """The teacher of a published model, which it may be itself. Raises UserError if it was not published with it."""
     with tempfile.TemporaryDirectory() as scratch:
         registry.fetch(store, digest, Path(scratch) / "model")
-        lineage = artifacts.info(Path(scratch) / "model").lineage
+        info = artifacts.info(Path(scratch) / "model")
+        lineage = {TEACHER: digest, **info.lineage} if info.kind == "teacher" else info.lineage
     if TEACHER not in lineage:
         raise UserError(f"model {digest[:12]}: published without its teacher. Run the whole pipeline once more.")
     return student(store, lineage[TEACHER])

@@ -32,10 +32,10 @@ class PackagingSettings(Settings):
 
 
 def model_card(info: ModelInfo, version: str, report: Report, decision: Decision, settings: PackagingSettings) -> str:
-    """The card in Markdown. version: of the packaged model, whose figures in the report are those of its kind."""
+    """The card in Markdown. version: of the packaged model, the one that the report chose."""
     shape = info.architecture
     readings = ", ".join(f"{reading['kind']} of {reading['size']}" for reading in shape["readings"])
-    figures = report.models[info.kind]
+    figures = report.models[report.chosen]
     worst = sorted(figures.slices.items(), key=lambda item: item[1])[:WORST_SLICES]
     return f"""# Model card: {settings.bento_name} {version}
 

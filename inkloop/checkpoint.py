@@ -27,6 +27,13 @@ def save(model: Recognizer, folder: Path, kind: Kind, metrics: dict[str, float],
     return _described(model, folder, kind, size_bytes, metrics, lineage)
 
 
+def save_rounded(source: Path, target: Path) -> ModelInfo:
+    """Write a model directory again in INT8, its weights rounded as they are (post-training quantization)."""
+    info = artifacts.info(source)
+    lineage = {**info.lineage, info.kind: artifacts.digest(source)}
+    return save(load(source), target, "int8", info.metrics, lineage)
+
+
 def save_pen(model: PenRecognizer, folder: Path, metrics: dict[str, float], lineage: dict[str, str]) -> ModelInfo:
     """Write the model directory of a pen's recognizer, as `save` does."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,15 @@
 """Evaluation: accuracy, confusion, slices, latency, and the paired test that tells two models apart."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 from scipy.stats import binomtest
 
-from inkloop.artifacts import Kind
 from inkloop.digits import Digits
+from inkloop.hardware import Offer
 from inkloop.runtime import Recognizer
 from inkloop.settings import Settings
 from inkloop.slices import slices_of
@@ -24,9 +25,20 @@ class EvaluationSettings(Settings):
     latency_calls: PositiveInt = 1_000  # single images timed
 
 
+@dataclass(frozen=True)
+class EvaluationDigits:
+    """What models are measured on. The last of them, those that production sent, may be none."""
+
+    validation: Digits
+    test: Digits
+    deformed: Digits
+    production: Digits
+
+
 class ModelReport(Settings):
     """What one model was measured at. Accuracies in 0..1, latencies of one image on one thread."""
 
+    validation_accuracy: float  # by which one of several models is chosen
     test_accuracy: float  # on the fixed test digits
     production_accuracy: float | None = None  # on the labeled test digits that production sent, where there are any
     deformed_accuracy: float
@@ -38,9 +50,10 @@ class ModelReport(Settings):
 
 
 class Report(Settings):
-    """What `evaluate` hands on: every model's figures, and the INT8 student's confusion of the test digits."""
+    """What `evaluate` hands on: every model's figures, and which was chosen, with its confusion of the test digits."""
 
-    models: dict[Kind, ModelReport]
+    models: dict[str, ModelReport]
+    chosen: str
     confusion: tuple[tuple[int, ...], ...]  # [label][answer]
 
 
@@ -83,22 +96,26 @@ def latency_us(model: Recognizer, digits: Digits, calls: int) -> NDArray[np.floa
     return durations[WARMUP_CALLS:]
 
 
-def measure(
-    model: Recognizer, test: Digits, deformed: Digits, production: Digits, settings: EvaluationSettings
-) -> ModelReport:
-    """Measure one model on the test digits, on their deformed copies, and on what production sent, if it sent any."""
-    right = answers(model, test) == test.labels
-    took_us = latency_us(model, test, settings.latency_calls)
+def measure(model: Recognizer, on: EvaluationDigits, settings: EvaluationSettings) -> ModelReport:
+    """Measure one model."""
+    right = answers(model, on.test) == on.test.labels
+    took_us = latency_us(model, on.test, settings.latency_calls)
     return ModelReport(
+        validation_accuracy=_accuracy(model, on.validation),
         test_accuracy=float(right.mean()),
-        production_accuracy=_accuracy(model, production) if len(production) else None,
-        deformed_accuracy=_accuracy(model, deformed),
+        production_accuracy=_accuracy(model, on.production) if len(on.production) else None,
+        deformed_accuracy=_accuracy(model, on.deformed),
         parameters=model.info.parameters,
         size_bytes=model.info.size_bytes,
         latency_p50_us=float(np.percentile(took_us, 50)),
         latency_p99_us=float(np.percentile(took_us, 99)),
-        slices={name: float(right[mask].mean()) for name, mask in slices_of(test).items()},
+        slices={name: float(right[mask].mean()) for name, mask in slices_of(on.test).items()},
     )
+
+
+def offer_of(report: ModelReport) -> Offer:
+    """What the model costs and how good it is, as hardware sees it."""
+    return Offer(report.validation_accuracy, report.size_bytes / 1000, report.latency_p50_us / 1000)
 
 
 def _accuracy(model: Recognizer, digits: Digits) -> float:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveFloat
 
 from inkloop.evaluation import mcnemar
 from inkloop.settings import Settings, Share
@@ -15,8 +14,6 @@ Slices = dict[str, NDArray[np.bool_]]
 class GateSettings(Settings):
     """What a challenger must show."""
 
-    size_limit_kb: PositiveFloat = 100.0  # of model.onnx, 1 KB = 1,000 bytes
-    latency_limit_ms: PositiveFloat = 0.3  # p50 of one image, one thread
     accuracy_floor: Share = 0.9  # 0..1, where there is no champion to beat
     significance: Share = 0.05  # p below which a difference counts
 
@@ -67,12 +64,10 @@ def decide(
     challenger: Candidate,
     champion: Candidate | None,
     slices: Slices,
-    size_bytes: int,
-    latency_ms: float,
     settings: GateSettings,
     production_slices: Slices | None = None,
 ) -> Decision:
-    """Promote only within budget, better by a paired test and significantly worse on neither set of digits nor a slice.
+    """Promote only what is better by a paired test and significantly worse on neither set of digits nor a slice.
 
     slices: of the fixed test digits; production_slices: of production's, masks (n,) by name.
     """
@@ -83,7 +78,7 @@ def decide(
         if len(challenger.production):
             production = compare(challenger.production, champion.production)
         worse = _worse_slices(challenger, champion, slices, production_slices or {}, settings.significance)
-    reason, promoted = _verdict(challenger, champion, test, production, worse, size_bytes, latency_ms, settings)
+    reason, promoted = _verdict(challenger, champion, test, production, worse, settings)
     return Decision(
         promoted=promoted,
         reason=reason,
@@ -128,24 +123,18 @@ def _verdict(
     test: Comparison | None,
     production: Comparison | None,
     worse: tuple[str, ...],
-    size_bytes: int,
-    latency_ms: float,
     settings: GateSettings,
 ) -> tuple[str, bool]:
     accuracy = float(challenger.right.mean())
     if challenger.barred is not None:
         return challenger.barred, False
-    if size_bytes > settings.size_limit_kb * 1000:
-        return f"too large: {size_bytes / 1000:.1f} KB, the limit is {settings.size_limit_kb:g} KB", False
-    if latency_ms > settings.latency_limit_ms:
-        return f"too slow: {latency_ms:.3f} ms an image, the limit is {settings.latency_limit_ms:g} ms", False
     if champion is None or test is None:
         if accuracy < settings.accuracy_floor:
             return (
                 f"reads {accuracy:.2%} of the test digits; a first champion needs {settings.accuracy_floor:.0%}",
                 False,
             )
-        return f"the first champion: reads {accuracy:.2%} of the test digits, within budget", True
+        return f"the first champion: reads {accuracy:.2%} of the test digits", True
     if challenger.digest == champion.digest:
         return "it is the champion already", False
     return _compared(test, production, worse, settings.significance)
@@ -164,4 +153,4 @@ def _compared(
     # Either set may show that it is better: two chances, so each is held to a stricter level.
     if min(on.p_better for on in sets.values()) >= significance / len(sets):
         return f"not better for certain: {compared}", False
-    return f"better: {compared}, worse on no slice, within budget", True
+    return f"better: {compared}, worse on no slice", True

@@ -125,6 +125,7 @@ def build(code: Mapping[str, str] | None = None) -> BaseComponent:
         pruning: dict[str, Any],
         quantization: dict[str, Any],
         evaluation: dict[str, Any],
+        hardware: dict[str, Any],
         gate: dict[str, Any],
         packaging: dict[str, Any],
         seed: int,
@@ -156,30 +157,30 @@ def build(code: Mapping[str, str] | None = None) -> BaseComponent:
         distilled = distill(**lessons, config=student, **start)
         cut = prune(**lessons, student=distilled.outputs["student"], config=pruning)
         rounded = quantize(**lessons, pruned=cut.outputs["pruned"], config=quantization)
-        int8 = rounded.outputs["int8"]
-        judged = evaluate(
+        measured = evaluate(
             validated=validated,
             deformed=fixed.outputs["deformed"],
             teacher=trained.outputs["teacher"],
             student=distilled.outputs["student"],
             pruned=cut.outputs["pruned"],
-            int8=int8,
+            int8=rounded.outputs["int8"],
             config=evaluation,
+            hardware=hardware,
         )
         home = {"store": store, "store_id": store_id}
-        report = judged.outputs["report"]
-        decided = decide(validated=validated, int8=int8, report=report, config=gate, **home)
+        challenger = measured.outputs["challenger"]
+        decided = decide(validated=validated, challenger=challenger, config=gate, **home)
         packed = package(
             validated=validated,
             teacher=trained.outputs["teacher"],
-            int8=int8,
-            report=report,
+            challenger=challenger,
+            report=measured.outputs["report"],
             decision=decided.outputs["decision"],
             config=packaging,
             **home,
         )
 
-        tasks = (read, checked, fixed, tuned, trained, distilled, cut, rounded, judged, decided, packed)
+        tasks = (read, checked, fixed, tuned, trained, distilled, cut, rounded, measured, decided, packed)
         for (name, title), task in zip(TITLES.items(), tasks, strict=True):
             task.set_display_name(title)
             if code is not None:

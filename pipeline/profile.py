@@ -13,6 +13,7 @@ from inkloop.distillation import DistillationSettings
 from inkloop.errors import UserError
 from inkloop.evaluation import EvaluationSettings
 from inkloop.gate import GateSettings
+from inkloop.hardware import BUDGETS, HardwareSettings
 from inkloop.inspection import ValidationSettings
 from inkloop.pruning import PruningSettings, check_prunable
 from inkloop.qat import QuantizationSettings
@@ -48,6 +49,7 @@ class Profile(Settings):
     pruning: PruningSettings = PruningSettings()
     quantization: QuantizationSettings = QuantizationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    hardware: HardwareSettings = HardwareSettings()
     gate: GateSettings = GateSettings()
     packaging: PackagingSettings = PackagingSettings()
     cluster: ClusterSettings = ClusterSettings()
@@ -71,13 +73,17 @@ class Profile(Settings):
         return self
 
 
-def load(name: str) -> Profile:
+def load(name: str, hardware: str = "") -> Profile:
     """The profile of this name, or in this YAML file; what it does not say is as in its `base`, or in code.
 
+    hardware: for which the model is to be, where it is not the profile's own.
     Raises UserError naming file and key for an unknown key or a value of the wrong type.
     """
     changes, path = _read(name)
-    return _validated(Profile, _merged(Profile().model_dump(), changes), path)
+    if hardware and hardware not in BUDGETS:
+        raise UserError(f"HARDWARE {hardware!r}: not known. Give {', '.join(BUDGETS)}.")
+    asked = {"hardware": {"name": hardware}} if hardware else {}
+    return _validated(Profile, _merged(_merged(Profile().model_dump(), changes), asked), path)
 
 
 def settings_of(path: Path, kind: type[Kind]) -> Kind:

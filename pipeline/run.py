@@ -29,17 +29,19 @@ def run(
     production: str = "",
     warm_start: str = "",
     cause: str = "asked for",
+    hardware: str = "",
 ) -> tuple[local.Run, summary.Summary]:
     """Run the graph; write `latest/summary.json`, and a record of the run into the store, also if a step fails.
 
     artifacts: where outputs, cache and log go; data: sets known by name; cause: of the run, for its record;
-    production and warm_start: see `graph.arguments_here`. Raises UserError for a mistake that the user can mend,
+    production and warm_start: see `graph.arguments_here`; hardware: see `profile.load`.
+    Raises UserError for a mistake that the user can mend,
     `local.StepFailed` if a step died of another.
     """
     for folder, option in ((artifacts, "--artifacts"), (data, "--data")):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{option} {folder}: not a folder. Name one, or one that is to be made.")
-    chosen = profiles.load(profile)
+    chosen = profiles.load(profile, hardware)
     arguments = graph.arguments_here(chosen, source, store, data, production, warm_start)
     code = code_digests(graph.CODE, graph.ROOMS)
     pipeline, name = graph.build(code), Path(profile).stem
@@ -87,6 +89,7 @@ def _record(finished: local.Run, came_to: summary.Summary, started: datetime, ca
         cause=cause,
         steps=_steps(finished.steps),
         models={name: runs.Model(**model.model_dump()) for name, model in came_to.models.items()},
+        chosen=came_to.chosen,
         challenger=decision.challenger,
         promoted=decision.promoted,
         verdict=decision.reason,

@@ -34,29 +34,32 @@ class ModelSummary(BaseModel):
 
 
 class GateSummary(BaseModel):
-    """Whether the INT8 model became champion, and why."""
+    """Whether the chosen model became champion, and why."""
 
     promoted: bool
     reason: str
 
 
 class Summary(BaseModel):
-    """What `artifacts/latest/summary.json` holds. `models`: teacher, student, pruned, int8; `wall_s`: of the run."""
+    """What `artifacts/latest/summary.json` holds. `chosen`: the model before the gate; `wall_s`: of the run."""
 
     profile: str
     wall_s: float
     steps: list[StepSummary]
     models: dict[str, ModelSummary]
+    chosen: str
     gate: GateSummary
 
 
 def summarize(run: Run, profile: str) -> Summary:
     """The summary of a finished run of the graph, from the report of `evaluate` and the decision of `gate`."""
+    report = json.loads(run.output("evaluate", "report").read_text())
     return Summary(
         profile=profile,
         wall_s=round(run.wall_s, 2),
         steps=[StepSummary(name=step.name, seconds=round(step.seconds, 2), cached=step.cached) for step in run.steps],
-        models=json.loads(run.output("evaluate", "report").read_text())["models"],
+        models=report["models"],
+        chosen=report["chosen"],
         gate=json.loads(run.output("gate", "decision").read_text()),
     )
 
@@ -77,6 +80,7 @@ def show(summary: Summary, latest: Path, sample: Path, serve: str | None, consol
         shown.add_column(heading, justify="right")
     for name, model in summary.models.items():
         size, latency = f"{model.size_bytes / 1000:,.1f} KB", f"{model.latency_p50_us:,.0f} µs"
+        name = f"{name}, chosen" if name == summary.chosen else name
         shown.add_row(name, f"{model.test_accuracy:.2%}", f"{model.parameters:,}", size, latency)
     console.print(shown)
     cached = sum(step.cached for step in summary.steps)

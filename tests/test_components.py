@@ -37,8 +37,9 @@ CONFIGS = {
     "prune": {"share": 0.25, "sparsifying": QUICK, "recovering": QUICK},
     "quantize": {"training": QUICK},
     "evaluate": {"latency_calls": 50.0},
-    "gate": {"accuracy_floor": 0.2, "latency_limit_ms": 100.0},
+    "gate": {"accuracy_floor": 0.2},
 }
+HARDWARE = {"name": "cpu", "latency_limit_ms": 100.0}
 SEED = 3
 
 
@@ -136,7 +137,9 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
         **out(dsl.Metrics, "evaluate", "metrics"),
         **out(dsl.ClassificationMetrics, "evaluate", "confusion"),
         **out(dsl.HTML, "evaluate", "table"),
+        **out(dsl.Model, "evaluate", "challenger"),
         config=CONFIGS["evaluate"],
+        hardware=HARDWARE,
     )
     decide(chain, "gate")
     return chain
@@ -147,7 +150,7 @@ def decide(
 ) -> Decision:
     """Run the gate on what the chain has made, against the champion in the chain's store or another."""
     gate.python_func(
-        **chain.take(validated=validated, int8="quantize.int8", report="evaluate.report"),
+        **chain.take(validated=validated, challenger="evaluate.challenger"),
         **chain.out(dsl.Artifact, step, "decision"),
         **chain.out(dsl.Metrics, step, "metrics"),
         config=CONFIGS["gate"] | changes,
@@ -213,12 +216,12 @@ def test_learning_steps_log_for_tensorboard_and_tell_how_well_they_did(chain, st
 
 def test_the_report_is_of_all_four_models_on_the_test_digits(chain):
     report = Report.model_validate_json(chain.path("evaluate.report").read_text())
-    assert set(report.models) == set(MODELS.values())
+    assert set(report.models) == {*MODELS.values(), "teacher_int8", "student_int8"}
     assert np.sum(report.confusion) == 300
     right = np.trace(report.confusion) / 300
-    assert report.models["int8"].test_accuracy == pytest.approx(right)
-    assert chain.metrics("evaluate")["int8_test_accuracy"] == pytest.approx(right)
-    assert "Confusion of the INT8 student" in chain.path("evaluate.table").read_text()
+    assert report.models[report.chosen].test_accuracy == pytest.approx(right)
+    assert chain.metrics("evaluate")[f"{report.chosen}_test_accuracy"] == pytest.approx(right)
+    assert "Confusion of the chosen model" in chain.path("evaluate.table").read_text()
 
 
 def test_kubeflow_gets_the_confusion_matrix(chain):
@@ -230,13 +233,13 @@ def test_kubeflow_gets_the_confusion_matrix(chain):
 def test_the_gate_lets_a_first_champion_in(chain):
     decision = Decision.model_validate_json(chain.path("gate.decision").read_text())
     assert decision.promoted, decision.reason
-    assert decision.challenger == artifacts.digest(chain.path("quantize.int8"))
+    assert decision.challenger == artifacts.digest(chain.path("evaluate.challenger"))
     assert chain.metrics("gate")["promoted"] == 1
 
 
 def test_the_gate_measures_against_the_champion_in_the_store(chain):
     home = open_store(str(chain.folder / "store"))
-    digest = registry.publish(home, chain.path("quantize.int8"))
+    digest = registry.publish(home, chain.path("evaluate.challenger"))
     registry.promote(home, digest, {}, expected=None)
     decision = decide(chain, "again")
     assert not decision.promoted
@@ -246,7 +249,7 @@ def test_the_gate_measures_against_the_champion_in_the_store(chain):
 
 
 def test_the_gate_refuses_a_model_that_was_rolled_back(chain, other_model_directory, tmp_path):
-    home, challenger = open_store(str(tmp_path / "store")), chain.path("quantize.int8")
+    home, challenger = open_store(str(tmp_path / "store")), chain.path("evaluate.challenger")
     for folder in (other_model_directory, challenger):
         now = registry.champion(home)
         registry.promote(home, registry.publish(home, folder), {}, expected=now.digest if now else None)
@@ -257,10 +260,26 @@ def test_the_gate_refuses_a_model_that_was_rolled_back(chain, other_model_direct
     assert decision.reason.endswith(": misreads sevens")
 
 
-def test_the_gate_keeps_to_the_budget(chain):
-    decision = decide(chain, "strict", size_limit_kb=1.0)
-    assert not decision.promoted
-    assert decision.reason.startswith("too large")
+def test_the_best_that_fits_goes_before_the_gate(chain):
+    report = Report.model_validate_json(chain.path("evaluate.report").read_text())
+    best = max(report.models.values(), key=lambda figures: figures.validation_accuracy)
+    assert report.models[report.chosen].validation_accuracy == best.validation_accuracy
+    assert artifacts.info(chain.path("evaluate.challenger")).size_bytes == report.models[report.chosen].size_bytes
+
+
+def test_hardware_that_no_model_fits_ends_the_step_with_the_nearest(chain):
+    with pytest.raises(UserError, match=r"hardware edge \(1 KB, 0\.1 ms\): no model fits; the nearest is .*int8 with"):
+        evaluate.python_func(
+            **chain.take(validated="validated", deformed="augment.deformed", teacher="train.teacher"),
+            **chain.take(student="distill.student", pruned="prune.pruned", int8="quantize.int8"),
+            **chain.out(dsl.Artifact, "nothing fits", "report"),
+            **chain.out(dsl.Metrics, "nothing fits", "metrics"),
+            **chain.out(dsl.ClassificationMetrics, "nothing fits", "confusion"),
+            **chain.out(dsl.HTML, "nothing fits", "table"),
+            **chain.out(dsl.Model, "nothing fits", "challenger"),
+            config=CONFIGS["evaluate"],
+            hardware={"name": "edge", "size_limit_kb": 1.0},
+        )
 
 
 def test_a_retraining_goes_on_from_the_champion_and_its_teacher(chain, ray_head, monkeypatch, tmp_path):
@@ -315,7 +334,7 @@ def test_production_is_judged_beside_the_fixed_test_digits(chain, mnist, other_m
 
     assert (decision.test.digits, decision.production.digits) == (300, 80)
     report = Report.model_validate_json(chain.path("evaluate.report").read_text())
-    assert decision.challenger_accuracy == pytest.approx(report.models["int8"].test_accuracy)
+    assert decision.challenger_accuracy == pytest.approx(report.models[report.chosen].test_accuracy)
     evaluate.python_func(
         **chain.take(validated="both", deformed="augment.deformed", teacher="train.teacher"),
         **chain.take(student="distill.student", pruned="prune.pruned", int8="quantize.int8"),
@@ -323,8 +342,10 @@ def test_production_is_judged_beside_the_fixed_test_digits(chain, mnist, other_m
         **chain.out(dsl.Metrics, "both evaluated", "metrics"),
         **chain.out(dsl.ClassificationMetrics, "both evaluated", "confusion"),
         **chain.out(dsl.HTML, "both evaluated", "table"),
+        **chain.out(dsl.Model, "both evaluated", "challenger"),
         config=CONFIGS["evaluate"],
+        hardware=HARDWARE,
     )
-    again = Report.model_validate_json(chain.path("both evaluated.report").read_text()).models["int8"]
-    assert again.test_accuracy == pytest.approx(report.models["int8"].test_accuracy)
+    again = Report.model_validate_json(chain.path("both evaluated.report").read_text()).models[report.chosen]
+    assert again.test_accuracy == pytest.approx(report.models[report.chosen].test_accuracy)
     assert again.production_accuracy == pytest.approx(decision.production.challenger_accuracy)

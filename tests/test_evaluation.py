@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from inkloop.evaluation import (
+    EvaluationDigits,
     EvaluationSettings,
     Report,
     answers,
@@ -29,7 +30,8 @@ def recognizer(model_directory) -> Recognizer:
 @pytest.fixture(scope="module")
 def measured(recognizer, test_digits):
     some, none = test_digits.take(slice(0, 100)), test_digits.take(slice(0, 0))
-    return measure(recognizer, test_digits, some, none, EvaluationSettings(latency_calls=100))
+    on = EvaluationDigits(validation=some, test=test_digits, deformed=some, production=none)
+    return measure(recognizer, on, EvaluationSettings(latency_calls=100))
 
 
 def right(gained: int, lost: int, both: int = 50) -> tuple[np.ndarray, np.ndarray]:
@@ -109,19 +111,20 @@ def test_latency_is_of_single_images(recognizer, test_digits):
 
 
 def test_the_report_survives_being_written(measured, test_digits):
-    report = Report(models=dict.fromkeys(KINDS, measured), confusion=((1, 2), (3, 4)))
+    report = Report(models=dict.fromkeys(KINDS, measured), chosen="int8", confusion=((1, 2), (3, 4)))
     assert Report.model_validate_json(report.model_dump_json()) == report
 
 
 def test_the_report_page_shows_models_slices_and_every_misread_digit(measured, recognizer, test_digits):
     answered = answers(recognizer, test_digits)
     counts = confusion_matrix(test_digits.labels, answered).tolist()
-    page = report_page(Report(models=dict.fromkeys(KINDS, measured), confusion=counts), test_digits, answered)
-    for expected in (*KINDS, "thick pen", "leaning left", f"{measured.test_accuracy:.2%}"):
+    report = Report(models=dict.fromkeys(KINDS, measured), chosen="pruned", confusion=counts)
+    page = report_page(report, test_digits, answered)
+    for expected in (*KINDS, "Chosen: pruned", "</svg>", "thick pen", "leaning left", f"{measured.test_accuracy:.2%}"):
         assert expected in page
     assert page.count("&rarr;") == (answered != test_digits.labels).sum()
 
 
 def test_a_faultless_model_has_no_misread_digits_to_show(measured, test_digits):
-    report = Report(models=dict.fromkeys(KINDS, measured), confusion=((0,) * 10,) * 10)
+    report = Report(models=dict.fromkeys(KINDS, measured), chosen="int8", confusion=((0,) * 10,) * 10)
     assert "The 0 digits that it misreads" in report_page(report, test_digits, test_digits.labels)

@@ -85,6 +85,7 @@ def test_steps_have_display_names_and_outputs_have_names(spec: dict[str, Any]):
         ("augment", "preview", "system.HTML"),
         ("train", "teacher", "system.Model"),
         ("quantize", "int8", "system.Model"),
+        ("evaluate", "challenger", "system.Model"),
         ("evaluate", "confusion", "system.ClassificationMetrics"),
         ("evaluate", "table", "system.HTML"),
         ("package", "card", "system.Markdown"),

@@ -18,6 +18,7 @@ from inkloop.evaluation import ModelReport, Report
 from inkloop.gate import Decision
 
 FIGURES = ModelReport(
+    validation_accuracy=0.9921,
     test_accuracy=0.9912,
     deformed_accuracy=0.9534,
     parameters=54_321,
@@ -26,7 +27,8 @@ FIGURES = ModelReport(
     latency_p99_us=210.0,
     slices={"label 8": 0.981, "label 1": 0.997, "slant: left": 0.96},
 )
-REPORT = Report(models=dict.fromkeys(("teacher", "student", "pruned", "int8"), FIGURES), confusion=((1, 0), (0, 1)))
+KINDS = ("teacher", "student", "pruned", "int8")
+REPORT = Report(models=dict.fromkeys(KINDS, FIGURES), chosen="int8", confusion=((1, 0), (0, 1)))
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def packed(model_directory, other_model_directory, few_digits, store, tmp_path):
         package.python_func(
             validated=Dataset(uri=str(few_digits)),
             teacher=Model(uri=str(other_model_directory)),
-            int8=Model(uri=str(model_directory)),
+            challenger=Model(uri=str(model_directory)),
             report=Artifact(uri=str(folder / "report")),
             decision=Artifact(uri=str(folder / "decision")),
             bento=Artifact(uri=str(folder / "bento")),

@@ -106,3 +106,10 @@ def test_a_profile_that_is_not_text_is_refused(tmp_path: Path):
 def test_an_unknown_profile_is_answered_with_those_there_are():
     with pytest.raises(UserError, match="default, full, retrain, smoke"):
         profile.load("smoek")
+
+
+def test_the_hardware_asked_for_is_not_the_profiles():
+    assert profile.load("smoke").hardware.name == "cpu"
+    assert profile.load("smoke", "edge").hardware.name == "edge"
+    with pytest.raises(UserError, match=r"HARDWARE 'phone': not known\. Give edge, cpu, gpu"):
+        profile.load("smoke", "phone")

@@ -68,7 +68,7 @@ def test_from_mnist_to_a_champion_on_s3_and_again_from_the_cache(on_s3: Place):
     assert set(first) == {"profile", "wall_s", "steps", "models", "gate"}
     assert [step["name"] for step in first["steps"]] == STEPS
     assert not any(step["cached"] for step in first["steps"])
-    assert set(first["models"]) == {"teacher", "student", "pruned", "int8"}
+    assert set(first["models"]) == {"teacher", "teacher_int8", "student", "student_int8", "pruned", "int8"}
     for model in first["models"].values():
         assert set(model) == {"test_accuracy", "parameters", "size_bytes", "latency_p50_us"}
         assert 0.7 < model["test_accuracy"] <= 1
@@ -76,7 +76,7 @@ def test_from_mnist_to_a_champion_on_s3_and_again_from_the_cache(on_s3: Place):
     assert first["gate"]["promoted"]
     champion = registry.champion(open_store(on_s3.store))
     assert champion is not None
-    assert champion.digest == artifacts.digest(on_s3.folder / "latest" / "quantize" / "int8")
+    assert champion.digest == artifacts.digest(on_s3.folder / "latest" / "evaluate" / "challenger")
 
     second = on_s3.run()
     assert all(step["cached"] for step in second["steps"])

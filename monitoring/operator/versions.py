@@ -69,7 +69,7 @@ def _version(
     if run is not None:
         return Version(digest, "published", run.started + timedelta(seconds=run.wall_s), "", run.verdict, run)
     what = registry.kind_of(store, digest)
-    return Version(digest, "published" if what == registry.SERVED else what)
+    return Version(digest, "published" if what in registry.SERVED else what)
 
 
 def _decided(champion: Champion) -> tuple[str, str]:

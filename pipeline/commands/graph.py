@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from inkloop.errors import UserError
-from pipeline.commands.options import CHECKOUT, DEFAULT_STORE, Artifacts, Data, ProfileName, Source, Store
+from pipeline.commands.options import CHECKOUT, DEFAULT_STORE, Artifacts, Data, Hardware, ProfileName, Source, Store
 
 app = typer.Typer()
 
@@ -22,6 +22,7 @@ def run(
     store: Store = DEFAULT_STORE,
     artifacts: Artifacts = CHECKOUT / "artifacts",
     data: Data = CHECKOUT / "data",
+    hardware: Hardware = "",
 ) -> None:
     """Run the whole pipeline on this machine."""
     from infra import registry
@@ -31,7 +32,7 @@ def run(
 
     console = Console()
     try:
-        finished, came_to = run_here(profile, source, store, artifacts, data, console)
+        finished, came_to = run_here(profile, source, store, artifacts, data, console, hardware=hardware)
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from the last finished step.", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -57,6 +58,7 @@ def submit(
     profile: ProfileName = "default",
     source: Source = "mnist",
     store: Store = "",
+    hardware: Hardware = "",
 ) -> None:
     """Upload the pipeline to Kubeflow and start it; the token of KFP_TOKEN is sent along."""
     from pipeline import cluster, graph
@@ -64,7 +66,7 @@ def submit(
 
     if not host:
         raise UserError("KFP_HOST: not set. Say where Kubeflow Pipelines is, as KFP_HOST=http://host:port.")
-    arguments = graph.arguments_on_cluster(profiles.load(profile), source, store)
+    arguments = graph.arguments_on_cluster(profiles.load(profile, hardware), source, store)
     name = f"{Path(profile).stem} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     submitted = cluster.submit(graph.build(), arguments, host, name)
     print(f"Version {submitted.version} runs: {submitted.url}")
