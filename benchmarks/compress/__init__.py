@@ -1,0 +1,1 @@
+"""Compression in figures: what distillation, pruning, INT8 and each engine bring."""
