@@ -53,22 +53,22 @@ ALWAYS lanes smaller(lanes one, lanes other) {
 }
 ALWAYS lanes within(lanes value, float most) { return larger(smaller(value, (lanes){} + most), (lanes){} - most); }
 
-/* e to the -value, for -30 <= value <= 30 and clamped there; Cephes' polynomial for 2^x, |x| <= 0.5. */
-ALWAYS lanes decay(lanes value) {
-    lanes exponent = within(value, 30) * -1.44269504f;
-    const float magic = 12582912.0f; /* 1.5 * 2^23: what is added to it is rounded to whole numbers */
-    lanes whole = (exponent + magic) - magic, rest = exponent - whole;
-    lanes sum = 1.535336188e-4f * rest + 1.339887440e-3f;
-    sum = sum * rest + 9.618437357e-3f;
-    sum = sum * rest + 5.550332471e-2f;
-    sum = sum * rest + 2.402264792e-1f;
-    sum = sum * rest + 6.931472029e-1f;
-    sum = sum * rest + 1.0f;
-    return (lanes)((whole_lanes)sum + (__builtin_convertvector(whole, whole_lanes) << 23));
+/* 2 to the exponent, above -126 and below 128: a minimax polynomial for what is left of whole numbers, 7e-8 off. */
+ALWAYS lanes power_of_two(lanes exponent) {
+    const float magic = 12582912.0f; /* 1.5 * 2^23: what is added to it is rounded, and lies in the lowest bits */
+    lanes rounded = exponent + magic, rest = exponent - (rounded - magic);
+    lanes sum = 0.001327647152f * rest + 0.009675541331f;
+    sum = sum * rest + 0.05550713275f;
+    sum = sum * rest + 0.2402211972f;
+    sum = sum * rest + 0.6931469671f;
+    sum = sum * rest + 1.000000072f;
+    return (lanes)((whole_lanes)sum + ((whole_lanes)rounded << 23));
 }
 
-/* Larger values change nothing in fp32, and two of these may be multiplied. */
-ALWAYS lanes decay_twice(lanes value) { return decay(2 * within(value, 10)); }
+/* e to the -value or -2 value. Beyond the limits nothing changes in fp32, and two of these may be multiplied. */
+ALWAYS lanes decay(lanes value) { return power_of_two(within(value, 30) * -1.442695041f); }
+ALWAYS lanes decay_twice(lanes value) { return power_of_two(within(value, 10) * -2.885390082f); }
+
 ALWAYS lanes tanh_of(lanes value) {
     lanes small = decay_twice(value);
     return (1 - small) / (1 + small);
