@@ -33,7 +33,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -152,6 +152,9 @@ bench-asha: $(READY) ## the search with ASHA beside the one that stops no trial 
 
 bench-robustness: $(READY) ## what the champion reads of corrupted, photographed and other people's digits (STORE=... SOURCE=folder; minutes)
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.robustness $(if $(STORE),--store "$(STORE)") $(if $(SOURCE),--source "$(SOURCE)")
+
+bench-compress: $(READY) ## what distillation, pruning, INT8 and each engine bring (hours; goes on where it was stopped); writes docs/compression.md
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.compress
 
 lab: $(READY) ## settle the articles' claims: every variant, five seeds (hours; goes on where it was stopped); writes docs/claims.md
 	@$(RUN) -m benchmarks.lab

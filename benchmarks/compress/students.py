@@ -1,0 +1,125 @@
+"""Students with and without a teacher, exact, rounded afterwards and trained in rounded weights, over seeds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+from benchmarks import record
+from inkloop import artifacts, checkpoint, qat
+from inkloop.digits import Digits
+from inkloop.distillation import DistillationSettings, Lessons, TeachingSettings, lessons_of, taught_loss
+from inkloop.model import Recognizer
+from inkloop.quantization import rounded_weights
+from inkloop.training import EpochResult, TrainingState, accuracy, fit, logits
+from pipeline.profile import Profile
+
+FOLDER = record.ROOT / "artifacts" / "compress"
+TEACHER = record.ROOT / "benchmarks" / "models" / "teacher"
+TEMPERATURES, SHARES = (1.0, 2.0, 4.0), (0.3, 0.6, 0.9)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What students learn from, and are measured on."""
+
+    train: Digits
+    validation: Digits
+    test: Digits
+
+
+def kept(name: str, train: Callable[[], tuple[Recognizer, TrainingState]]) -> Recognizer:
+    """The model of this name; trained if it is not there."""
+    folder = FOLDER / name
+    if not (folder / artifacts.INFO_NAME).is_file():
+        model, state = train()
+        checkpoint.save(model, folder, "student", {"validation_accuracy": state.best_accuracy}, {})
+    return checkpoint.load(folder).eval()
+
+
+def told(name: str, console: Console) -> Callable[[nn.Module, EpochResult, TrainingState], None]:
+    """Says how a training goes."""
+    return lambda _, result, __: console.print(f"{name}: {result.line()}")
+
+
+def student(
+    name: str,
+    settings: DistillationSettings,
+    data: Data,
+    profile: Profile,
+    seed: int,
+    lessons: Lessons | None,
+    console: Console,
+) -> Recognizer:
+    """A student of a seed; without lessons it learns from labels alone."""
+
+    def train() -> tuple[Recognizer, TrainingState]:
+        torch.manual_seed(seed)
+        model = Recognizer(settings.model)
+        loss = None if lessons is None else taught_loss(lessons)
+        parts = (data.train, data.validation, settings.training, profile.augmentation, seed)
+        return model, fit(model, *parts, loss=loss, on_epoch=told(name, console))
+
+    return kept(name, train)
+
+
+def by_teaching(data: Data, profile: Profile, epochs: int, console: Console) -> list[dict[str, Any]]:
+    """Validation accuracy for each temperature and teacher's share, trained shortly with one seed."""
+    short = profile.student.training.model_copy(update={"epochs": epochs})
+    settings, said, rows = profile.student.model_copy(update={"training": short}), None, []
+    for temperature in TEMPERATURES:
+        for share in SHARES:
+            teaching = TeachingSettings(temperature=temperature, teacher_share=share)
+            said = (
+                said if said is not None else lessons_of(checkpoint.load(TEACHER), data.train, teaching).teacher_logits
+            )
+            name = f"teaching-{temperature:g}-{share:g}-{epochs}"
+            model = student(name, settings, data, profile, 0, Lessons(said, teaching), console)
+            row = {"temperature": temperature, "teacher_share": share, "epochs": epochs}
+            rows.append({"part": "teaching", **row, "validation_accuracy": accuracy(model, data.validation)})
+    return rows
+
+
+def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[dict[str, Any]]:
+    """One seed: a student that learned alone, one that was taught, and what INT8 makes of the latter."""
+    settings, teacher = profile.student, checkpoint.load(TEACHER)
+    lessons = lessons_of(teacher, data.train, settings.teaching)
+    alone = student(f"alone-{seed}", settings, data, profile, seed, None, console)
+    taught = student(f"taught-{seed}", settings, data, profile, seed, lessons, console)
+
+    def train_rounded() -> tuple[Recognizer, TrainingState]:
+        model = checkpoint.load(FOLDER / f"taught-{seed}")
+        parts = (data.train, data.validation, profile.augmentation, profile.quantization, seed)
+        return model, qat.train_quantized(teacher, model, *parts, on_epoch=told(f"rounded-{seed}", console))
+
+    rounded = kept(f"rounded-{seed}", train_rounded)
+    exact = said_of(taught, data.test)
+    rows = [row(data, seed, "alone", alone, exact), row(data, seed, "taught", taught, exact)]
+    with rounded_weights(taught):
+        rows.append(row(data, seed, "rounded afterwards", taught, exact))
+    with rounded_weights(rounded):
+        rows.append(row(data, seed, "trained in rounded weights", rounded, exact))
+    return rows
+
+
+def said_of(model: Recognizer, digits: Digits) -> np.ndarray:
+    """The model's answers, (n,)."""
+    answers: np.ndarray = logits(model, torch.from_numpy(digits.images)).argmax(1).numpy()
+    return answers
+
+
+def row(data: Data, seed: int, name: str, model: Recognizer, exact: np.ndarray) -> dict[str, Any]:
+    """A model's figures; equal: share of test digits that it answers as the exact taught student does."""
+    found = said_of(model, data.test)
+    return {
+        "part": "students",
+        "seed": seed,
+        "name": name,
+        "validation_accuracy": accuracy(model, data.validation),
+        "test_accuracy": float((found == data.test.labels).mean()),
+        "equal": float((found == exact).mean()),
+    }
