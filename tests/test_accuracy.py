@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import accuracy, hard_digits
+from benchmarks import accuracy, hard_digits, record
 from benchmarks.accuracy import GOALS, Goal
 from inkloop import checkpoint
-from inkloop.model import Recognizer, count_parameters
+from inkloop.model import Recognizer, count_parameters, normalize
+from inkloop.runtime import Recognizer as Runtime
 from pipeline import profile
 
 
@@ -34,6 +36,17 @@ def goal(monkeypatch, tmp_path) -> Goal:
 @pytest.mark.parametrize("goal", GOALS, ids=[goal.name for goal in GOALS])
 def test_a_goals_model_is_as_small_as_it_says(goal):
     assert goal.parameters is None or count_parameters(Recognizer(goal.model)) <= goal.parameters
+
+
+@pytest.mark.parametrize("name", ["teacher", "small", "robust"])
+def test_the_models_that_are_published_read_digits_as_their_cards_say(name, test_digits):
+    folder = record.ROOT / "benchmarks" / "models" / name
+    model, images = Runtime(folder), test_digits.images
+    assert (model.probabilities(images).argmax(1) == test_digits.labels).mean() > 0.98
+    assert f"{model.info.parameters:,} parameters" in (folder / "card.md").read_text()
+    with torch.no_grad():
+        expected = checkpoint.load(folder).eval()(normalize(torch.from_numpy(images))).logits.softmax(1).numpy()
+    np.testing.assert_allclose(model.probabilities(images), expected, atol=1e-4)
 
 
 def test_the_full_profile_trains_the_best_teacher_and_a_student_of_the_small_shape():
