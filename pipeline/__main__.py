@@ -5,10 +5,10 @@ import sys
 import typer
 
 from inkloop.errors import UserError
-from pipeline.commands import captured, graph, keys, lines, loop, strokes, versions
+from pipeline.commands import captured, exports, graph, keys, lines, loop, strokes, versions
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
-for commands in (graph.app, loop.app, versions.app, strokes.app, lines.app, captured.app):
+for commands in (graph.app, loop.app, versions.app, strokes.app, lines.app, captured.app, exports.app):
     app.add_typer(commands)
 app.add_typer(keys.keys, name="keys")
 

@@ -1,0 +1,41 @@
+"""OpenVINO's IR, made from our ONNX: `model.xml` is the graph, `model.bin` beside it the weights."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inkloop.export import build
+from inkloop.formats.answers import Answers, FromPixels
+from inkloop.model import Recognizer
+
+# Sums stay in fp32 where a processor would take bfloat16; one picture is to be answered soon, on one thread.
+ON_ONE_THREAD = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
+
+
+def write(model: Recognizer, folder: Path, int8: bool = False) -> Path:
+    """Write the IR, each file whole or not at all. With int8 its matrices are in INT8, as in our ONNX."""
+    import openvino
+
+    content = build(FromPixels(model).model, int8).SerializeToString()
+    with TemporaryDirectory(prefix=".openvino.", dir=folder) as scratch:
+        unfinished = Path(scratch) / "model.xml"
+        openvino.save_model(openvino.Core().read_model(content), unfinished, compress_to_fp16=False)
+        for name in ("model.bin", "model.xml"):
+            (Path(scratch) / name).replace(folder / name)
+    return folder / "model.xml"
+
+
+def load(path: Path) -> Answers:
+    """What answers by the file, on one thread."""
+    import openvino
+
+    request = openvino.Core().compile_model(path, "CPU", ON_ONE_THREAD).create_infer_request()
+
+    def answers(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        # Without a copy the next call would overwrite what this one returned.
+        probabilities: NDArray[np.float32] = request.infer({"images": images})["probabilities"].copy()
+        return probabilities
+
+    return answers
