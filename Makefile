@@ -15,11 +15,14 @@ VERSION ?=#           a model, by the model_version of its answers
 FILE ?=#              of make strokes: UCI's pen digits or a UNIPEN file; of make bench-strokes: UCI's
 CANARY ?=#            of make challenge: the share of those who ask; empty: only in the shadow
 REASON ?=#            of make rollback and retrain: why
+MODEL ?=#             of make exports: a model directory; empty: the champion
+DIGITS ?=#            of make exports: how many test digits each is asked; empty: all 10,000
 KFP_HOST ?=#          http://host:port of Kubeflow Pipelines
 UV_VERSION := 0.13.9
 
 READY := .venv/.ready
 RUN := .venv/bin/python
+EXPORTS := .venv/exports# what `make exports` alone needs, beside the lock
 UV := .venv/bin/uv
 
 # uv does not read pip's settings: hand them over where they are set.
@@ -33,7 +36,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress
+.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +107,14 @@ forget: $(READY) ## remove what one person wrote or labeled from all that was ca
 
 monitor: $(READY) ## report on what was captured, and show it on http://127.0.0.1:8000 (PORT=... MINUTES=60 STORE=...)
 	@$(RUN) -m pipeline monitor $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)") $(if $(MINUTES),--minutes "$(MINUTES)")
+
+exports: $(READY) $(EXPORTS)/.ready ## write a model as ONNX, torch.export, OpenVINO, LiteRT and for TensorRT, and prove each equal (MODEL=folder DIGITS=... STORE=...)
+	@OMP_NUM_THREADS=1 PYTHONPATH=$(EXPORTS) $(RUN) -m pipeline exports $(if $(MODEL),"$(MODEL)") $(if $(DIGITS),--digits "$(DIGITS)") $(if $(STORE),--store "$(STORE)")
+
+$(EXPORTS)/.ready: requirements-exports.lock | $(READY)
+	@rm -rf $(EXPORTS)
+	$(UV) pip install --quiet --target $(EXPORTS) --no-deps --python $(RUN) -r $<
+	@touch $@
 
 test: $(READY) ## run the tests, but for those that take minutes
 	@$(RUN) -m pytest -m "not slow and not faults"
@@ -179,10 +190,15 @@ golden: $(READY) ## renew tests/golden/pipeline.yaml after a wanted change of th
 	@env -u INKLOOP_IMAGE $(RUN) -m pipeline compile tests/golden/pipeline.yaml
 
 # CUDA's packages stay out of the lock: a PyTorch that needs them brings its own, the CPU build has none.
-lock: $(READY) ## bring requirements.lock up to pyproject.toml, keeping versions that still fit (remove it first to upgrade all)
+# Of the exports' packages only those are listed that the lock has not, and the lock's versions stay whatever they ask for:
+# xdsl 0.28 wants typing-extensions before 4.13, but runs with a later one.
+lock: $(READY) ## bring requirements.lock and requirements-exports.lock up to pyproject.toml, keeping versions that still fit (remove it first to upgrade all)
 	@cp -f requirements.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra dev pyproject.toml -o .lock.unfinished
 	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' > requirements.lock
+	@cp -f requirements-exports.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
+	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra exports --override requirements.lock pyproject.toml -o .lock.unfinished
+	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' | grep -vxFf requirements.lock > requirements-exports.lock
 	@rm .lock.unfinished
 
 clean: ## remove artifacts and caches; data, store and .venv stay

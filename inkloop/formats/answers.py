@@ -28,6 +28,13 @@ class FromPixels(nn.Module):
         return probabilities
 
 
+def traceable(model: Recognizer) -> FromPixels:
+    """The module to trace. Raises ValueError for topology, whose loops turn as often as the pictures need."""
+    if model.topology is not None:
+        raise ValueError("a traced graph cannot hold topology's loops, which turn as often as the pictures need")
+    return FromPixels(model)
+
+
 def of_torch(model: nn.Module) -> Answers:
     """What answers by a torch module from uint8 to probabilities."""
 

@@ -52,8 +52,8 @@ FORMATS = (
         openvino_ir.load,
         ("openvino",),
         weights="rounded",
-        remark="Our INT8 weights, widened at each call: smaller, and slower than fp32. NNCF 3.4.0 finds no weights of "
-        "ours that it compresses.",
+        remark="Our INT8 weights; computed in fp32: smaller, not faster. NNCF 3.4.0 finds no weights of ours that it "
+        "compresses.",
     ),
     Format(
         "LiteRT fp32",
@@ -69,8 +69,8 @@ FORMATS = (
         litert.load,
         ("litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
         weights="other",
-        remark="As LiteRT fp32. ai-edge-quantizer rounds the weights, to other levels than ours, so that no equal answers "
-        "are to be expected: it is compared with torch's exact weights.",
+        remark="As LiteRT fp32. ai-edge-quantizer rounds the weights, to other levels than ours, so that they need not "
+        "answer alike: it is compared with torch's exact weights.",
     ),
     Format(
         "TensorRT",

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +24,7 @@ from inkloop.formats.equality import EQUAL, Asked, Figures, Timing, asked_of_tor
 from inkloop.model import Recognizer
 
 LOG_NAME = "log.txt"
+LONGEST = 300  # characters of an error in the table
 OTHERS = {"pen": "pen strokes", "line": "lines of digits"}  # what models read that read no single pictures
 
 
@@ -109,8 +111,8 @@ def _row(each: Format, model_folder: Path, folder: Path, asked: Asked, timing: T
         return replace(row, remark=f"Not tried: the package {package} is missing; `make exports` installs it.")
     except Exception as error:  # the packages' own errors share no other base
         traceback.print_exc()
-        said = (str(error).strip().splitlines() or ["nothing"])[0][:200].rstrip(".")
-        return replace(row, remark=f"Failed: {type(error).__name__}: {said}. More in {LOG_NAME}.")
+        said = textwrap.shorten(f"{type(error).__name__}: {error}", LONGEST, placeholder=" ...").rstrip(".")
+        return replace(row, remark=f"Failed: {said}. More in {LOG_NAME}.")
 
 
 def _versions(each: Format) -> dict[str, str]:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from inkloop.files import written_whole
-from inkloop.formats.answers import Answers, FromPixels
+from inkloop.formats.answers import Answers, traceable
 from inkloop.model import Recognizer
 
 
@@ -15,7 +15,7 @@ def write(model: Recognizer, folder: Path, int8: bool = False) -> Path:
     """Write `model.tflite`, for one picture a call.
 
     With int8, ai-edge-quantizer rounds the weights of dense operators to INT8, a scale a row; they are widened when
-    used. Its levels are not ours.
+    used. Its levels are not ours. Raises ValueError for a model with topology.
     """
     content = _converted(model)
     if int8:
@@ -50,7 +50,7 @@ def _converted(model: Recognizer) -> bytes:
     import litert_torch
 
     images = torch.zeros(1, model.settings.frame, model.settings.frame, dtype=torch.uint8)
-    return bytes(litert_torch.convert(FromPixels(model), (images,)).model_content())
+    return bytes(litert_torch.convert(traceable(model), (images,)).model_content())
 
 
 def _rounded(content: bytes) -> bytes:

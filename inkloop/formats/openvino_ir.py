@@ -10,7 +10,7 @@ from inkloop.export import build
 from inkloop.formats.answers import Answers, FromPixels
 from inkloop.model import Recognizer
 
-# Sums stay in fp32 where a processor would take bfloat16; one picture is to be answered soon, on one thread.
+# Sums stay in fp32 on processors that also have bfloat16; one picture is answered as soon as can be.
 ON_ONE_THREAD = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
 
 
@@ -18,10 +18,11 @@ def write(model: Recognizer, folder: Path, int8: bool = False) -> Path:
     """Write the IR, each file whole or not at all. With int8 its matrices are in INT8, as in our ONNX."""
     import openvino
 
-    content = build(FromPixels(model).model, int8).SerializeToString()
+    graph = openvino.Core().read_model(build(FromPixels(model).model, int8).SerializeToString())
+    # Kept in the file: otherwise what INT8 matrices are multiplied with is rounded to INT8 too.
+    graph.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
     with TemporaryDirectory(prefix=".openvino.", dir=folder) as scratch:
-        unfinished = Path(scratch) / "model.xml"
-        openvino.save_model(openvino.Core().read_model(content), unfinished, compress_to_fp16=False)
+        openvino.save_model(graph, Path(scratch) / "model.xml", compress_to_fp16=False)
         for name in ("model.bin", "model.xml"):
             (Path(scratch) / name).replace(folder / name)
     return folder / "model.xml"

@@ -1,12 +1,13 @@
 """torch.export: the graph of a recognizer, run by torch without our code."""
 
 import io
+import warnings
 from pathlib import Path
 
 import torch
 
 from inkloop.files import written_whole
-from inkloop.formats.answers import Answers, FromPixels, of_torch
+from inkloop.formats.answers import Answers, of_torch, traceable
 from inkloop.model import Recognizer
 
 SEEN = 2  # pictures that the graph is traced with; it then takes any number
@@ -14,10 +15,14 @@ SEEN = 2  # pictures that the graph is traced with; it then takes any number
 
 @torch.no_grad()
 def write(model: Recognizer, folder: Path) -> Path:
-    """Write `model.pt2`. Raises torch's errors for a model whose graph depends on the pictures, as topology's does."""
+    """Write `model.pt2`. Raises ValueError for a model with topology."""
     frame = model.settings.frame
     images = torch.zeros(SEEN, frame, frame, dtype=torch.uint8)
-    program = torch.export.export(FromPixels(model), (images,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+    count = {0: torch.export.Dim("n", min=1)}
+    with warnings.catch_warnings():
+        # PyTorch's recurrent layers list their weights anew when they are traced, which is of no consequence.
+        warnings.filterwarnings("ignore", "The tensor attributes", UserWarning)
+        program = torch.export.export(traceable(model), (images,), dynamic_shapes=(count,))
     content = io.BytesIO()
     torch.export.save(program, content)
     path = folder / "model.pt2"

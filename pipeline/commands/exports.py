@@ -47,7 +47,10 @@ def exports(
         version = registry.version_of(artifacts.digest(folder))
         artifacts.info(folder)
         source = download.ensure(data / mnist.NAME)
-        images, labels = (idx.read(source / f"t10k-{kind}-ubyte")[:digits] for kind in ("images-idx3", "labels-idx1"))
+        # Copied, since torch warns of arrays that cannot be written to.
+        images, labels = (
+            idx.read(source / f"t10k-{kind}-ubyte")[:digits].copy() for kind in ("images-idx3", "labels-idx1")
+        )
         rows = []
         for row in compare(folder, into, images, labels, Timing()):
             console.print(f"{row.format}: {row.file or row.remark}")
