@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PIP_AUDIT = "pip-audit==2.10.1"
-LOCK = Path(__file__).parents[1] / "requirements.lock"
+LOCKS = [Path(__file__).parents[1] / name for name in ("requirements.lock", "requirements-exports.lock")]
 ALLOWED = Path(__file__).with_name(
     "audit-allow.txt"
 )  # a line each: a vulnerability's id, and why it does not matter here
@@ -21,7 +21,8 @@ def report() -> list[dict[str, Any]] | str:
     """What OSV knows of each locked package, or why it could not be asked."""
     uv = Path(sys.executable).with_name("uv")
     options = ["--disable-pip", "--no-deps", "--vulnerability-service", "osv", "--format", "json"]
-    command = [uv, "tool", "run", PIP_AUDIT, "-r", LOCK, *options, "--progress-spinner", "off"]
+    locks = [option for lock in LOCKS for option in ("-r", lock)]
+    command = [uv, "tool", "run", PIP_AUDIT, *locks, *options, "--progress-spinner", "off"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         packages: list[dict[str, Any]] = json.loads(run.stdout)["dependencies"]

@@ -57,9 +57,7 @@ def last_states(states: Tensor, lengths: Tensor | None, bidirectional: bool) -> 
 
     Returns (batch, ways * hidden).
     """
-    steps = states.shape[1]
-    ends = torch.full((len(states),), steps) if lengths is None else lengths
-    ahead = states[torch.arange(len(states)), ends - 1]
+    ahead = states[:, -1] if lengths is None else states[torch.arange(len(states)), lengths - 1]
     if not bidirectional:
         return ahead
     half = states.shape[2] // 2

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from infra import registry
+from infra.storage import FolderStore
 from inkloop import artifacts, checkpoint
 from inkloop.formats import comparison, onnx_runtime, table, tensorrt, torch_export
 from inkloop.formats.answers import Answers
@@ -54,6 +57,17 @@ def test_a_model_that_sweeps_answers_any_number_of_pictures(each, test_digits, t
     answers = each.load(each.write(model, tmp_path))
     for count in (1, 3, 64, 65):
         assert answers(test_digits.images[:count]).shape == (count, 10)
+
+
+@pytest.mark.parametrize("each", EVERY)
+def test_a_model_without_attention_answers_as_torch_does(each, test_digits, tmp_path):
+    torch.manual_seed(0)
+    shape = ModelSettings(readings=(Reading(kind="rows", size=7),), hidden_size=6, attention_size=0, cell="gru")
+    model, images = Recognizer(shape).eval(), test_digits.images[:70]
+    asked = asked_of_torch(model, images, test_digits.labels[:70])
+    expected = asked.rounded if each.weights == "rounded" else asked.exact
+    found = probabilities_of(each.load(each.write(model, tmp_path)), images)
+    np.testing.assert_allclose(found, expected, atol=0.01 if each.weights == "other" else EQUAL)
 
 
 def test_writing_changes_neither_the_models_weights_nor_its_mode(trained_model, tmp_path):
@@ -233,6 +247,17 @@ def test_a_folder_that_cannot_be_written_to(model_directory, data_dir, ended_as_
 
 def test_a_store_without_a_champion(ended_as_a_mistake, tmp_path):
     ended_as_a_mistake([f"--store={tmp_path / 'store'}"], "no champion in ")
+
+
+def test_without_a_model_named_the_champion_is_exported(model_directory, data_dir, tmp_path, monkeypatch):
+    store = FolderStore(tmp_path / "store")
+    registry.promote(store, digest := registry.publish(store, model_directory), {}, expected=None)
+    exported = []
+    monkeypatch.setattr(comparison, "compare", lambda folder, *_: iter(exported.append(artifacts.digest(folder)) or ()))
+    (tmp_path / "exports").mkdir()
+    options = [f"--store={store.root}", f"--into={tmp_path / 'exports'}", "--digits=10"]
+    assert CliRunner().invoke(app, ["exports", *options]).exit_code == 0
+    assert exported == [digest]
 
 
 @pytest.mark.parametrize(("is_equal", "exit_code"), [(True, 0), (False, 1), (None, 0)])

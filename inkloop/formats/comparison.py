@@ -106,7 +106,7 @@ def _row(each: Format, model_folder: Path, folder: Path, asked: Asked, timing: T
         expected = asked.rounded if each.weights == "rounded" else asked.exact
         figures = measured(each.load(path), asked, expected, timing)
         return replace(row, figures=figures, is_equal=None if each.weights == "other" else figures.difference <= EQUAL)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         package = (error.name or str(error)).partition(".")[0].replace("_", "-")
         return replace(row, remark=f"Not tried: the package {package} is missing; `make exports` installs it.")
     except Exception as error:  # the packages' own errors share no other base

@@ -44,8 +44,8 @@ def exports(
         else:
             home, folder = open_store(store), Path(scratch) / "champion"
             registry.fetch(home, registry.reigning(home).digest, folder)
-        version = registry.version_of(artifacts.digest(folder))
         artifacts.info(folder)
+        version = registry.version_of(artifacts.digest(folder))
         source = download.ensure(data / mnist.NAME)
         # Copied, since torch warns of arrays that cannot be written to.
         images, labels = (
