@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 import torch
 from onnx import TensorProto, helper
 
@@ -79,21 +80,29 @@ def _is_any(graph: Graph, picture: str) -> str:
 
 
 def _repeat(graph: Graph, name: str, turn: Turn, *initial: str) -> tuple[str, ...]:
-    """A loop that takes one turn at least, and goes on while its turn says so. Returns the names of its last states."""
+    """A loop that takes one turn at least, and goes on while its turn says so. Returns the names of its last states.
+
+    initial: a picture (batch, 1, height, width), then counts (batch, 1).
+    """
     body = Graph(scope=f"{name}_")
     states = [f"{name}_before_{place}" for place in range(len(initial))]
     going_on, *after = turn(body, *states)
+    shapes = [[None, 1, None, None], *[[None, 1]] * (len(initial) - 1)]  # OpenVINO does not find them out by itself
     given = [
         helper.make_tensor_value_info(f"{name}_turn", TensorProto.INT64, []),
         helper.make_tensor_value_info(f"{name}_going", TensorProto.BOOL, None),
-        *(helper.make_tensor_value_info(state, TensorProto.FLOAT, None) for state in states),
+        *map(_float, states, shapes),
     ]
     returned = [
         helper.make_tensor_value_info(going_on, TensorProto.BOOL, None),
-        *(helper.make_tensor_value_info(state, TensorProto.FLOAT, None) for state in after),
+        *map(_float, after, shapes),
     ]
     outputs = tuple(f"{name}_after_{place}" for place in range(len(initial)))
     subgraph = helper.make_graph(body.nodes, name, given, returned, body.constants)
     always = graph.constant(np.ones(1, np.bool_))
     graph.nodes.append(helper.make_node("Loop", ["", always, *initial], list(outputs), body=subgraph))
     return outputs
+
+
+def _float(name: str, shape: list[int | None]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
