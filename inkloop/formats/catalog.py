@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from inkloop.formats import litert, onnx_runtime, openvino_ir, tensorrt, torch_export
+from inkloop.formats import litert, onnx_runtime, openvino_ir, own_kernel, tensorrt, torch_export
 from inkloop.formats.answers import Answers
 from inkloop.model import Recognizer
 
@@ -37,6 +37,14 @@ FORMATS = (
         ("onnx", "onnxruntime"),
         weights="rounded",
         remark="Stored in INT8, computed in fp32: smaller, not faster.",
+    ),
+    Format(
+        "kernel INT8",
+        own_kernel.write,
+        own_kernel.load,
+        (),
+        weights="rounded",
+        remark="The same ONNX file, answered by our own kernel: what serves models that sweep.",
     ),
     Format(
         "torch.export",
