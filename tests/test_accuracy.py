@@ -38,7 +38,7 @@ def test_a_goals_model_is_as_small_as_it_says(goal):
     assert goal.parameters is None or count_parameters(Recognizer(goal.model)) <= goal.parameters
 
 
-@pytest.mark.parametrize("name", ["teacher", "small", "robust"])
+@pytest.mark.parametrize("name", [goal.name for goal in GOALS])
 def test_the_models_that_are_published_read_digits_as_their_cards_say(name, test_digits):
     folder = record.ROOT / "benchmarks" / "models" / name
     model, images = Runtime(folder), test_digits.images
