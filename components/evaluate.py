@@ -36,7 +36,7 @@ def evaluate(
         measure,
         offer_of,
     )
-    from inkloop.hardware import HardwareSettings, choose
+    from inkloop.hardware import HardwareSettings, choose, described
     from inkloop.report import report_page
     from inkloop.runtime import Recognizer
 
@@ -56,11 +56,14 @@ def evaluate(
         models = {name: Recognizer(folder) for name, folder in folders.items()}
         measured = {name: measure(model, on, settings) for name, model in models.items()}
         offers = {name: offer_of(figures) for name, figures in measured.items()}
-        chosen = choose(offers, HardwareSettings.model_validate(hardware))
+        wanted = HardwareSettings.model_validate(hardware)
+        chosen = choose(offers, wanted)
         shutil.copytree(folders[chosen], challenger.path, dirs_exist_ok=True)
     answered = answers(models[chosen], on.test)
     counts = confusion_matrix(on.test.labels, answered).tolist()
-    result = Report.model_validate({"models": measured, "chosen": chosen, "confusion": counts})
+    result = Report.model_validate(
+        {"models": measured, "chosen": chosen, "hardware": described(wanted), "confusion": counts}
+    )
     Path(report.path).write_text(result.model_dump_json(indent=2))
     Path(table.path).write_text(report_page(result, on.test, answered))
     confusion.log_confusion_matrix([str(label) for label in range(10)], counts)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from inkloop.artifacts import ModelInfo
-from inkloop.evaluation import Report, figures_as_text
+from inkloop.evaluation import FIGURES, Report, figures_as_text
 from inkloop.gate import Decision
 from inkloop.settings import Settings
 
@@ -80,8 +80,7 @@ def network(shape: dict[str, Any]) -> str:
 
 
 def _measured(report: Report) -> str:
-    head = ("model", "test accuracy", "deformed test", "parameters", "size", "p50", "p99")
-    return table(head, figures_as_text(report))
+    return table(FIGURES, figures_as_text(report))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -17,6 +17,7 @@ from inkloop.slices import slices_of
 CLASSES = 10
 BATCH_SIZE = 64
 WARMUP_CALLS = 50
+FIGURES = ("model", "validation", "test accuracy", "deformed test", "parameters", "size", "p50", "p99")
 
 
 class EvaluationSettings(Settings):
@@ -54,14 +55,16 @@ class Report(Settings):
 
     models: dict[str, ModelReport]
     chosen: str
+    hardware: str  # for which it was chosen, with its limits
     confusion: tuple[tuple[int, ...], ...]  # [label][answer]
 
 
 def figures_as_text(report: Report) -> list[list[str]]:
-    """Each model's row for people: name, accuracy, deformed accuracy, parameters, size, p50 and p99 latency."""
+    """Each model's row for people; `FIGURES` says what is in it."""
     return [
         [
-            name,
+            f"{name}, chosen" if name == report.chosen else name,
+            f"{figures.validation_accuracy:.2%}",
             f"{figures.test_accuracy:.2%}",
             f"{figures.deformed_accuracy:.2%}",
             f"{figures.parameters:,}",

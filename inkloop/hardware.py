@@ -63,6 +63,11 @@ BUDGETS: dict[Hardware, Budget] = {
 }
 
 
+def described(settings: HardwareSettings) -> str:
+    """The hardware with its limits, for people: `cpu (250 KB, 0.5 ms)`."""
+    return f"{settings.name} ({budget_of(settings)})"
+
+
 def budget_of(settings: HardwareSettings) -> Budget:
     """The hardware's limits, or those set otherwise."""
     budget = BUDGETS[settings.name]
@@ -82,7 +87,7 @@ def choose(offers: Mapping[str, Offer], settings: HardwareSettings) -> str:
     if not fitting:
         nearest = min(offers, key=lambda name: offers[name].excess(budget))
         raise UserError(
-            f"hardware {settings.name} ({budget}): no model fits; the nearest is {nearest} with {offers[nearest]}. "
+            f"hardware {described(settings)}: no model fits; the nearest is {nearest} with {offers[nearest]}. "
             "Make student.model smaller, raise pruning.share, or name other hardware."
         )
     return max(fitting, key=lambda name: (offers[name].accuracy, -offers[name].size_kb))

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from inkloop.digits import Digits
-from inkloop.evaluation import Report, figures_as_text, offer_of
+from inkloop.evaluation import FIGURES, Report, figures_as_text, offer_of
 from inkloop.hardware import front
 from inkloop.preview import PAGE, sheet, table
 
@@ -27,7 +27,7 @@ def front_picture(report: Report) -> str:
         place, color = (offer.size_kb, 100 * offer.accuracy), "C3" if name == report.chosen else "C0"
         axes.scatter(*place, s=DISK_A_MS * offer.latency_ms, color=color, alpha=0.7)
         axes.annotate(f"{name}, {1000 * offer.latency_ms:.0f} us", place, (6, 6), textcoords="offset points")
-    axes.margins(0.2)
+    axes.margins(0.3, 0.2)
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()[drawn.getvalue().index("<svg") :]
@@ -35,7 +35,6 @@ def front_picture(report: Report) -> str:
 
 def report_page(report: Report, test: Digits, answered: NDArray[np.int64]) -> str:
     """A self-contained HTML page. answered: the chosen model's answers to the test digits, (n,)."""
-    head = ["model", "test", "deformed test", "parameters", "size", "p50", "p99"]
     names = list(report.models)
     slices = [
         [name, *(f"{report.models[model].slices[name]:.2%}" for model in names)]
@@ -48,8 +47,8 @@ def report_page(report: Report, test: Digits, answered: NDArray[np.int64]) -> st
     said = ", ".join(f"{test.labels[row]}&rarr;{answered[row]}" for row in wrong)
     body = [
         "<h2>Models</h2>",
-        table(head, figures_as_text(report)),
-        f"<p>Chosen: {report.chosen}, the best of the validation digits that fits the hardware.</p>",
+        table(FIGURES, figures_as_text(report)),
+        f"<p>Chosen for {report.hardware}: {report.chosen}, which of those that fit reads most validation digits.</p>",
         front_picture(report),
         "<h2>Accuracy by slice of the test digits</h2>",
         table(["slice", *names], slices),

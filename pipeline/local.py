@@ -116,7 +116,7 @@ def run(
 
 
 class _Recorder:
-    """Passes a run's events on to the progress, records them, and links each step's outputs at `latest/STEP`."""
+    """Passes a run's events on to the progress, records them, and links outputs at `latest/STEP`, pages as HTML too."""
 
     def __init__(
         self,
@@ -151,6 +151,11 @@ class _Recorder:
 
     def _link(self, step: str, place: Path) -> None:
         (self._latest / step).symlink_to(os.path.relpath(place, self._latest))
+        for page in sorted(path for path in place.iterdir() if path.is_file()):
+            with page.open("rb") as content:
+                is_html = content.read(9).lower() == b"<!doctype"
+            if is_html:  # kfp gives it no ending, and browsers go by that
+                (self._latest / f"{step}-{page.name}.html").symlink_to(f"{step}/{page.name}")
 
 
 def _run_by_kfp(graph: BaseComponent, arguments: Mapping[str, Any], folder: Path, cache: ContentCache) -> None:

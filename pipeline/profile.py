@@ -95,7 +95,17 @@ def _validated(kind: type[Kind], content: dict[str, Any], path: Path) -> Kind:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {'; '.join(map(_problem, error.errors()))}.") from error
+        found = error.errors()
+        # A list whose item is refused is said to be too short as well.
+        around = [
+            one["loc"] for one in found for other in found if len(other["loc"]) > len(one["loc"]) and _is_in(other, one)
+        ]
+        said = [_problem(one) for one in found if one["loc"] not in around]
+        raise UserError(f"{path}: {'; '.join(said)}.") from error
+
+
+def _is_in(inner: Any, outer: Any) -> bool:  # noqa: ANN401
+    return bool(inner["loc"][: len(outer["loc"])] == outer["loc"])
 
 
 def _read(name: str) -> tuple[dict[str, Any], Path]:

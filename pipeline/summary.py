@@ -41,13 +41,14 @@ class GateSummary(BaseModel):
 
 
 class Summary(BaseModel):
-    """What `artifacts/latest/summary.json` holds. `chosen`: the model before the gate; `wall_s`: of the run."""
+    """What `artifacts/latest/summary.json` holds. chosen: the model before the gate; wall_s: of the run."""
 
     profile: str
     wall_s: float
     steps: list[StepSummary]
     models: dict[str, ModelSummary]
     chosen: str
+    hardware: str
     gate: GateSummary
 
 
@@ -60,6 +61,7 @@ def summarize(run: Run, profile: str) -> Summary:
         steps=[StepSummary(name=step.name, seconds=round(step.seconds, 2), cached=step.cached) for step in run.steps],
         models=report["models"],
         chosen=report["chosen"],
+        hardware=report["hardware"],
         gate=json.loads(run.output("gate", "decision").read_text()),
     )
 
@@ -94,10 +96,12 @@ def show(summary: Summary, latest: Path, sample: Path, serve: str | None, consol
   curl -F image=@{picture} http://127.0.0.1:3000/predict
 """
     lines = f"""Profile {summary.profile}: {took}.
+Hardware {summary.hardware}: {summary.chosen} is the best that fits.
 Gate: {verdict}; {summary.gate.reason}.
 
 [bold]Next[/]
 {ask}  .venv/bin/tensorboard --logdir {here}    # how training went
+  {here}/evaluate-table.html               # the models side by side, for a browser
   cat {here}/summary.json {here}/run.log   # all figures, all that the steps said"""
     console.print(lines, highlight=False, soft_wrap=True)
 

@@ -111,20 +111,29 @@ def test_latency_is_of_single_images(recognizer, test_digits):
 
 
 def test_the_report_survives_being_written(measured, test_digits):
-    report = Report(models=dict.fromkeys(KINDS, measured), chosen="int8", confusion=((1, 2), (3, 4)))
+    report = Report(models=dict.fromkeys(KINDS, measured), chosen="int8", hardware="cpu", confusion=((1, 2), (3, 4)))
     assert Report.model_validate_json(report.model_dump_json()) == report
 
 
 def test_the_report_page_shows_models_slices_and_every_misread_digit(measured, recognizer, test_digits):
     answered = answers(recognizer, test_digits)
     counts = confusion_matrix(test_digits.labels, answered).tolist()
-    report = Report(models=dict.fromkeys(KINDS, measured), chosen="pruned", confusion=counts)
+    report = Report(
+        models=dict.fromkeys(KINDS, measured), chosen="pruned", hardware="edge (40 KB, 0.1 ms)", confusion=counts
+    )
     page = report_page(report, test_digits, answered)
-    for expected in (*KINDS, "Chosen: pruned", "</svg>", "thick pen", "leaning left", f"{measured.test_accuracy:.2%}"):
+    for expected in (
+        *KINDS,
+        "Chosen for edge (40 KB, 0.1 ms): pruned",
+        "</svg>",
+        "thick pen",
+        "leaning left",
+        f"{measured.test_accuracy:.2%}",
+    ):
         assert expected in page
     assert page.count("&rarr;") == (answered != test_digits.labels).sum()
 
 
 def test_a_faultless_model_has_no_misread_digits_to_show(measured, test_digits):
-    report = Report(models=dict.fromkeys(KINDS, measured), chosen="int8", confusion=((0,) * 10,) * 10)
+    report = Report(models=dict.fromkeys(KINDS, measured), chosen="int8", hardware="cpu", confusion=((0,) * 10,) * 10)
     assert "The 0 digits that it misreads" in report_page(report, test_digits, test_digits.labels)

@@ -108,6 +108,12 @@ def test_an_unknown_profile_is_answered_with_those_there_are():
         profile.load("smoek")
 
 
+def test_an_item_that_is_refused_is_no_second_mistake_of_its_list(written):
+    text = "student: {model: {readings: [{kind: rows, margin: 1}]}}"
+    with pytest.raises(UserError, match=r"readings\.0: rows have no margin[^;]*\.$"):
+        profile.load(written(text))
+
+
 def test_the_hardware_asked_for_is_not_the_profiles():
     assert profile.load("smoke").hardware.name == "cpu"
     assert profile.load("smoke", "edge").hardware.name == "edge"

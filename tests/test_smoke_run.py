@@ -76,6 +76,7 @@ def test_from_mnist_to_a_champion_on_s3_and_again_from_the_cache(on_s3: Place):
     assert first["gate"]["promoted"]
     champion = registry.champion(open_store(on_s3.store))
     assert champion is not None
+    assert "<h1>Evaluation</h1>" in (on_s3.folder / "latest" / "evaluate-table.html").read_text()
     assert champion.digest == artifacts.digest(on_s3.folder / "latest" / "evaluate" / "challenger")
 
     second = on_s3.run()

@@ -14,7 +14,9 @@ def test_the_next_commands_speak_of_a_champion_only_where_there_is_one(serve: st
     gate = GateSummary(promoted=False, reason="reads 40.00% of the test digits, 90.00% are needed")
     console = Console(file=io.StringIO(), width=200)
     show(
-        Summary(profile="smoke", wall_s=1, steps=[], models={}, chosen="int8", gate=gate),
+        Summary(
+            profile="smoke", wall_s=1, steps=[], models={}, chosen="int8", hardware="cpu (250 KB, 0.5 ms)", gate=gate
+        ),
         Path("latest"),
         Path("digit.png"),
         serve,
