@@ -22,7 +22,7 @@ def write(rows: Rows) -> None:
     parts = [
         "# Compression",
         "    make bench-compress     # writes this page; goes on where it was stopped",
-        f"One thread of a {record.machine()['cpu']}. The teacher is `benchmarks/models/teacher`; students have the\n"
+        f"One thread ({record.machine()['cpu']}). The teacher is `benchmarks/models/teacher`; students have the\n"
         "default profile's shape and are trained as it says. Everything was chosen by validation digits; accuracies\n"
         "are of MNIST's 10,000 test digits, means over seeds with the least and the most in brackets.",
         "## Distillation",

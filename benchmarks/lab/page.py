@@ -53,7 +53,7 @@ def _said(scale: Scale, seeds: Sequence[int], epochs: int) -> str:
         f"    make lab{short}        # writes this page; what it tries is declared in `benchmarks/lab/`",
         "",
         f"Every variant under one recipe: {much}, {epochs} epochs, the epoch chosen by",
-        f"validation digits, seeds {', '.join(map(str, seeds))}, one thread of a {record.machine()['cpu']}.",
+        f"validation digits, seeds {', '.join(map(str, seeds))}, one thread ({record.machine()['cpu']}).",
         "Test sets: MNIST's 10,000 test digits, and a deformed copy of them (seeded: turned up to 15 degrees, scaled,",
         "slanted, shifted, elastic waves of 2 pixels). Intervals are over seeds (Student's t), of one over digits;",
         "p is McNemar's, two-sided, the median over seeds. A gain is reproduced if its interval lies above half of the",
