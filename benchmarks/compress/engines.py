@@ -1,6 +1,10 @@
-"""One net in every engine at hand, on one thread, in one run: what an answer costs, and the arithmetic's own floor."""
+"""One net in every engine at hand, on one thread, in one run: what an answer costs, and the arithmetic's own floor.
+
+`.venv/bin/python -m benchmarks.compress.engines benchmarks/models/tiny` prints it of a model directory.
+"""
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.ao.quantization import quantize_dynamic
 
+from benchmarks import real_digits
 from benchmarks.rivals.dynamic_lstm import with_dynamic_lstms
 from inkloop import artifacts, checkpoint, kernel
 from inkloop.macs import count_macs
@@ -143,3 +148,17 @@ def peak_macs() -> float:
 def floor_us(model: Recognizer) -> float:
     """What its multiply-accumulates would take at the core's peak, were there nothing else to do."""
     return 1e6 * count_macs(model) / peak_macs()
+
+
+def main() -> None:
+    """Print what a model directory costs in each engine."""
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    for row in measured(folder, real_digits.split("test").images):
+        single, batch = statistics.median(row["single_us"]), statistics.median(row["batch_us"])
+        print(f"{row['engine']}: one {single:.1f} us, in batches {batch:.1f} us, {row['equal']:.2%} equal answers")
+    print(f"the arithmetic alone: {floor_us(checkpoint.load(folder)):.1f} us")
+
+
+if __name__ == "__main__":
+    main()
