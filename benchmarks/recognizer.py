@@ -1,7 +1,6 @@
 """`make bench-recognizer`: what each shape of the default student costs, its controls, topology and checkpointing."""
 
 import multiprocessing
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,15 +12,15 @@ import torch
 from torch import nn
 
 from benchmarks import real_digits, record
-from inkloop import artifacts, idx
+from inkloop import idx
 from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.control import Control, ControlSettings
 from inkloop.distillation import DistillationSettings
-from inkloop.export import export
+from inkloop.evaluation import latency_us
+from inkloop.formats import onnx_runtime
 from inkloop.losses import LossSettings, classification_loss
 from inkloop.macs import count_macs
 from inkloop.model import ModelSettings, Recognizer, count_parameters, normalize
-from inkloop.runtime import session
 from inkloop.topology import topology
 
 STUDENT = DistillationSettings().model
@@ -70,14 +69,9 @@ def exported(model: Recognizer, images: np.ndarray, int8: bool) -> dict[str, flo
     """Size of the ONNX file and p50 of one picture on one thread of ONNX Runtime."""
     kind = "int8" if int8 else "fp32"
     with tempfile.TemporaryDirectory() as folder:
-        size_bytes = export(model.eval(), Path(folder) / artifacts.ONNX_NAME, int8)
-        loaded = session(Path(folder))
-    took = []
-    for call in range(CALLS):
-        started = time.perf_counter()
-        loaded.run(["probabilities"], {"images": images[call : call + 1]})
-        took.append(1e6 * (time.perf_counter() - started))
-    return {f"{kind}_bytes": size_bytes, f"{kind}_p50_us": statistics.median(took)}
+        path = onnx_runtime.write(model.eval(), Path(folder), int8)
+        size_bytes, answers = path.stat().st_size, onnx_runtime.load(path)
+    return {f"{kind}_bytes": size_bytes, f"{kind}_p50_us": float(np.median(latency_us(answers, images, CALLS)))}
 
 
 def memory_mb(kind: str) -> float:

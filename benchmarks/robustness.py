@@ -20,10 +20,9 @@ from infra.storage import open_store
 from inkloop import preview
 from inkloop.attention import attention_map
 from inkloop.digits import Digits
-from inkloop.evaluation import BATCH_SIZE
 from inkloop.files import written_whole
 from inkloop.model import ModelSettings
-from inkloop.runtime import Recognizer
+from inkloop.runtime import Recognizer, probabilities_of
 from inkloop.slices import slices_of
 
 ENOUGH = 20  # digits of a slice that its accuracy is told of
@@ -132,8 +131,7 @@ def main() -> None:
     test = real_digits.split("test")
     rows, misread = [], []
     for name, found in hard_digits.sets(test, options.photographed, options.source):
-        parts = (found.images[at : at + BATCH_SIZE] for at in range(0, len(found), BATCH_SIZE))
-        probabilities = np.concatenate([model.probabilities(part) for part in parts])
+        probabilities = probabilities_of(model.probabilities, found.images)
         rows.append(row_of(name, found, probabilities))
         misread += surest_wrong(name, found, probabilities, model)
         console.print(f"{name}: {rows[-1]['accuracy']:.2%}")

@@ -36,11 +36,8 @@ class SuccessiveHalving(FIFOScheduler):
         self.reached[trial] = result[self.figure]
         if not self._is_whole():
             return str(TrialScheduler.PAUSE)
-        stopped = self._halve()
-        for each in stopped:
-            if each is not trial:
-                tune_controller.stop_trial(each)
-        return str(TrialScheduler.STOP if trial in stopped else TrialScheduler.CONTINUE)
+        self._halve(tune_controller, running=trial)
+        return str(TrialScheduler.CONTINUE if trial in self.alive else TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ANN401
         """It went to its end, or was stopped."""
@@ -64,14 +61,16 @@ class SuccessiveHalving(FIFOScheduler):
     def _is_whole(self) -> bool:
         return self.coming == 0 and len(self.reached) == len(self.alive)
 
-    def _halve(self) -> list[Trial]:
-        """On to the next rung. Returns the trials that do not come along."""
+    def _halve(self, tune_controller: Any, running: Trial | None = None) -> None:  # noqa: ANN401
+        """On to the next rung; the waiting trials that do not come along are stopped."""
         best_first = sorted(self.reached, key=lambda trial: -self.reached[trial])
         kept = max(1, len(best_first) // self.settings.reduction_factor)
         self.alive = [trial for trial in self.alive if trial in best_first[:kept]]
         self.reached = {}
         self.rung = min(self.rung * self.settings.reduction_factor, self.settings.epochs)
-        return best_first[kept:]
+        for trial in best_first[kept:]:
+            if trial is not running:
+                tune_controller.stop_trial(trial)
 
     def _leave(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ANN401
         if trial not in self.alive:
@@ -79,5 +78,4 @@ class SuccessiveHalving(FIFOScheduler):
         self.alive.remove(trial)
         self.reached.pop(trial, None)
         if self.reached and self._is_whole():  # the others waited for this one
-            for each in self._halve():
-                tune_controller.stop_trial(each)
+            self._halve(tune_controller)

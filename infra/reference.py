@@ -8,7 +8,7 @@ from infra import captured
 from infra.registry import reference_key
 from infra.storage import Missing, Store
 from inkloop import digits
-from inkloop.runtime import Recognizer
+from inkloop.runtime import Recognizer, probabilities_of
 
 BATCH_SIZE = 256
 # Of digits that production sent: with so many in validation the newer half of them, and no fewer than these, are the
@@ -26,8 +26,7 @@ def reference_of(model: Recognizer, table: pa.Table) -> pa.Table:
     newest = seen.sort_by([("seen_at", "descending")]).slice(0, max(ENOUGH, seen.num_rows // 2))
     chosen = newest if seen.num_rows >= ENOUGH else held_out
     images = np.stack(list(digits.images_of(chosen)))
-    parts = range(0, len(images), BATCH_SIZE)
-    probabilities = np.concatenate([model.probabilities(images[at : at + BATCH_SIZE]) for at in parts])
+    probabilities = probabilities_of(model.probabilities, images, BATCH_SIZE)
     answered: dict[str, pa.Array] = {
         "prediction_id": chosen.column("id"),
         "answer": pa.array(probabilities.argmax(1), pa.int8()),

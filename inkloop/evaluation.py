@@ -10,12 +10,11 @@ from scipy.stats import binomtest
 
 from inkloop.digits import Digits
 from inkloop.hardware import Offer
-from inkloop.runtime import Recognizer
+from inkloop.runtime import Answers, Recognizer, probabilities_of
 from inkloop.settings import Settings
 from inkloop.slices import slices_of
 
 CLASSES = 10
-BATCH_SIZE = 64
 WARMUP_CALLS = 50
 FIGURES = ("model", "validation", "test accuracy", "deformed test", "parameters", "size", "p50", "p99")
 
@@ -78,8 +77,8 @@ def figures_as_text(report: Report) -> list[list[str]]:
 
 def answers(model: Recognizer, digits: Digits) -> NDArray[np.int64]:
     """The label that the model gives each digit, (n,)."""
-    parts = range(0, len(digits), BATCH_SIZE)
-    return np.concatenate([model.probabilities(digits.images[i : i + BATCH_SIZE]).argmax(1) for i in parts])
+    labels: NDArray[np.int64] = probabilities_of(model.probabilities, digits.images).argmax(1)
+    return labels
 
 
 def confusion_matrix(labels: NDArray[np.int64], answered: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -87,14 +86,14 @@ def confusion_matrix(labels: NDArray[np.int64], answered: NDArray[np.int64]) -> 
     return np.bincount(labels * CLASSES + answered, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
 
 
-def latency_us(model: Recognizer, digits: Digits, calls: int) -> NDArray[np.float64]:
-    """Microseconds that each call with one image took, (calls,), after a warm-up."""
+def latency_us(answers: Answers, images: NDArray[np.uint8], calls: int) -> NDArray[np.float64]:
+    """Microseconds that each call with one image took, (calls,), after a warm-up. images: (n, frame, frame)."""
     durations = np.empty(WARMUP_CALLS + calls)
     for call in range(len(durations)):
-        row = call % len(digits)
-        image = digits.images[row : row + 1]
+        row = call % len(images)
+        image = images[row : row + 1]
         started = time.perf_counter_ns()
-        model.probabilities(image)
+        answers(image)
         durations[call] = (time.perf_counter_ns() - started) / 1000
     return durations[WARMUP_CALLS:]
 
@@ -102,7 +101,7 @@ def latency_us(model: Recognizer, digits: Digits, calls: int) -> NDArray[np.floa
 def measure(model: Recognizer, on: EvaluationDigits, settings: EvaluationSettings) -> ModelReport:
     """Measure one model."""
     right = answers(model, on.test) == on.test.labels
-    took_us = latency_us(model, on.test, settings.latency_calls)
+    took_us = latency_us(model.probabilities, on.test.images, settings.latency_calls)
     return ModelReport(
         validation_accuracy=_accuracy(model, on.validation),
         test_accuracy=float(right.mean()),

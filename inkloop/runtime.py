@@ -13,7 +13,10 @@ ATTENTION_PREFIX = "attention_"
 
 # Probabilities float32 (n, 10), and attention by reading, float32 (n, steps).
 Explained = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
-Answers = Callable[[NDArray[np.uint8], bool], Explained]  # to pictures, with attention or not
+Explains = Callable[[NDArray[np.uint8], bool], Explained]  # pictures, with attention or not
+# From uint8 (n, frame, frame), white ink on black, to float32 (n, 10), whose rows sum to 1.
+Answers = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+BATCH_SIZE = 64
 
 onnxruntime.disable_telemetry_events()
 
@@ -32,6 +35,11 @@ def session(folder: Path) -> onnxruntime.InferenceSession:
         raise artifacts.unreadable(path, error) from error
 
 
+def probabilities_of(answers: Answers, images: NDArray[np.uint8], batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:
+    """The answers to all images (n, frame, frame), at least one, asked in batches: (n, 10)."""
+    return np.concatenate([answers(images[at : at + batch_size]) for at in range(0, len(images), batch_size)])
+
+
 class Recognizer:
     """A loaded model: one thread, safe to call from several threads."""
 
@@ -43,7 +51,7 @@ class Recognizer:
         self.info = artifacts.info(folder)
         self.digest = artifacts.digest(folder)
         self.by_kernel = use_kernel and kernel.answers(self.info.architecture)
-        self._answers = _by_kernel(folder, self.info) if self.by_kernel else _by_session(session(folder))
+        self._explain = _by_kernel(folder, self.info) if self.by_kernel else _by_session(session(folder))
 
     @property
     def version(self) -> str:
@@ -52,14 +60,14 @@ class Recognizer:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """images: uint8 (n, 28, 28), white ink on black. Returns float32 (n, 10), rows sum to 1."""
-        return self._answers(images, False)[0]
+        return self._explain(images, False)[0]
 
     def explained(self, images: NDArray[np.uint8]) -> Explained:
         """The probabilities, and where each reading looked: by its name, float32 (n, steps), rows sum to 1."""
-        return self._answers(images, True)
+        return self._explain(images, True)
 
 
-def _by_kernel(folder: Path, info: artifacts.ModelInfo) -> Answers:
+def _by_kernel(folder: Path, info: artifacts.ModelInfo) -> Explains:
     path, reading = folder / artifacts.ONNX_NAME, info.architecture["readings"][0]
     try:
         model = kernel.load(path, info.architecture)
@@ -73,7 +81,7 @@ def _by_kernel(folder: Path, info: artifacts.ModelInfo) -> Answers:
     return answers
 
 
-def _by_session(loaded: onnxruntime.InferenceSession) -> Answers:
+def _by_session(loaded: onnxruntime.InferenceSession) -> Explains:
     names = [each.name for each in loaded.get_outputs() if each.name.startswith(ATTENTION_PREFIX)]
 
     def answers(images: NDArray[np.uint8], with_attention: bool) -> Explained:

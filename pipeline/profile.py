@@ -97,15 +97,9 @@ def _validated(kind: type[Kind], content: dict[str, Any], path: Path) -> Kind:
     except ValidationError as error:
         found = error.errors()
         # A list whose item is refused is said to be too short as well.
-        around = [
-            one["loc"] for one in found for other in found if len(other["loc"]) > len(one["loc"]) and _is_in(other, one)
-        ]
-        said = [_problem(one) for one in found if one["loc"] not in around]
+        around = {each["loc"][:depth] for each in found for depth in range(len(each["loc"]))}
+        said = [_problem(each) for each in found if each["loc"] not in around]
         raise UserError(f"{path}: {'; '.join(said)}.") from error
-
-
-def _is_in(inner: Any, outer: Any) -> bool:  # noqa: ANN401
-    return bool(inner["loc"][: len(outer["loc"])] == outer["loc"])
 
 
 def _read(name: str) -> tuple[dict[str, Any], Path]:

@@ -35,8 +35,7 @@ def run(
 
     artifacts: where outputs, cache and log go; data: sets known by name; cause: of the run, for its record;
     production and warm_start: see `graph.arguments_here`; hardware: see `profile.load`.
-    Raises UserError for a mistake that the user can mend,
-    `local.StepFailed` if a step died of another.
+    Raises UserError for a mistake that the user can mend, `local.StepFailed` if a step died of another.
     """
     for folder, option in ((artifacts, "--artifacts"), (data, "--data")):
         if folder.exists() and not folder.is_dir():

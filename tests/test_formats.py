@@ -17,13 +17,13 @@ from infra import registry
 from infra.storage import FolderStore
 from inkloop import artifacts, checkpoint
 from inkloop.formats import comparison, onnx_runtime, own_kernel, table, tensorrt, torch_export
-from inkloop.formats.answers import Answers
 from inkloop.formats.catalog import FORMATS, Format
 from inkloop.formats.comparison import Row, compare
-from inkloop.formats.equality import EQUAL, Figures, Timed, Timing, asked_of_torch, measured, probabilities_of
+from inkloop.formats.equality import EQUAL, Figures, Timed, Timing, asked_of_torch, measured
 from inkloop.model import ModelSettings, Recognizer
 from inkloop.pen.model import PenModelSettings, PenRecognizer
 from inkloop.readings import Reading
+from inkloop.runtime import Answers, probabilities_of
 from pipeline.__main__ import app, main
 
 SHORT = Timing(rounds=2, calls=3, batches=1)

@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -24,72 +23,44 @@ from torch.ao.quantization import quantize_dynamic
 from benchmarks import real_digits
 from benchmarks.rivals.dynamic_lstm import with_dynamic_lstms
 from inkloop import artifacts, checkpoint, kernel
+from inkloop.formats import onnx_runtime, openvino_ir, own_kernel
+from inkloop.formats.answers import FromPixels, of_torch
+from inkloop.formats.equality import Timing, timed_round
 from inkloop.macs import count_macs
-from inkloop.model import Recognizer, normalize
-from inkloop.runtime import Recognizer as Runtime
-from inkloop.runtime import session
+from inkloop.model import Recognizer
+from inkloop.runtime import Answers
 
-Images = NDArray[np.uint8]
-Engine = Callable[[Images], NDArray[np.float32]]  # pictures (n, 28, 28) to probabilities (n, 10)
-ROUNDS, CALLS, BATCH_SIZE = 5, 400, 64
+ROUNDS = 5
+TIMING = Timing(rounds=1, calls=400, batches=20)
 SIDE = 1536  # of the square matrices whose product shows the core's peak
 
 
 @contextmanager
-def engines_of(folder: Path) -> Iterator[dict[str, Engine]]:
+def engines_of(folder: Path) -> Iterator[dict[str, Answers]]:
     """A model directory in every engine, by name; the last are of the same model in INT8."""
     model = checkpoint.load(folder).eval()
     with tempfile.TemporaryDirectory() as scratch:
-        exact, rounded = Path(scratch) / "exact", Path(scratch) / "rounded"
-        checkpoint.save(model, exact, "student", {}, {})
-        checkpoint.save(model, rounded, "int8", {}, {})
+        exact, rounded, dynamic, other = (Path(scratch) / name for name in ("exact", "rounded", "dynamic", "other"))
+        for place in (exact, rounded, dynamic, other):
+            place.mkdir()
+        rounded_onnx = onnx_runtime.write(model, rounded, int8=True)
+        onnx.save(with_dynamic_lstms(onnx.load(rounded_onnx)), dynamic / artifacts.ONNX_NAME)
+        by_torch = FromPixels(model)
         found = {
-            "torch, eager": by_torch(model),
-            "torch, quantize_dynamic": by_torch(quantize_dynamic(model, {nn.LSTM, nn.Linear}, torch.qint8)),
-            "ONNX Runtime, fp32": by_session(session(exact)),
-            "ONNX Runtime, INT8 widened": by_session(session(rounded)),
-            "ONNX Runtime, DynamicQuantizeLSTM": by_session(dynamic(rounded)),
+            "torch, eager": of_torch(by_torch),
+            "torch, quantize_dynamic": of_torch(quantize_dynamic(by_torch, {nn.LSTM, nn.Linear}, torch.qint8)),
+            "ONNX Runtime, fp32": onnx_runtime.load(onnx_runtime.write(model, exact)),
+            "ONNX Runtime, INT8 widened": onnx_runtime.load(rounded_onnx),
+            "ONNX Runtime, DynamicQuantizeLSTM": onnx_runtime.load(dynamic / artifacts.ONNX_NAME),
         }
         if find_spec("openvino") is not None:
-            found["OpenVINO, fp32"] = by_openvino(exact)
-        if kernel.answers(artifacts.info(rounded).architecture):
-            found["the kernel, INT8 widened"] = Runtime(rounded).probabilities
+            found["OpenVINO, fp32"] = openvino_ir.load(openvino_ir.write(model, other))
+        if kernel.answers(model.settings.model_dump(mode="json")):
+            found["the kernel, INT8 widened"] = own_kernel.load(own_kernel.write(model, rounded))
         yield found
 
 
-def by_torch(model: nn.Module) -> Engine:
-    """Torch, as training has it."""
-
-    def answer(images: Images) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            probabilities: NDArray[np.float32] = model(normalize(torch.from_numpy(images))).logits.softmax(1).numpy()
-        return probabilities
-
-    return answer
-
-
-def by_session(loaded: onnxruntime.InferenceSession) -> Engine:
-    """ONNX Runtime."""
-    return lambda images: loaded.run(["probabilities"], {"images": images})[0]
-
-
-def dynamic(folder: Path) -> onnxruntime.InferenceSession:
-    """An INT8 model directory with ONNX Runtime's own INT8 LSTMs."""
-    with tempfile.TemporaryDirectory() as scratch:
-        onnx.save(with_dynamic_lstms(onnx.load(folder / artifacts.ONNX_NAME)), Path(scratch) / artifacts.ONNX_NAME)
-        return session(Path(scratch))
-
-
-def by_openvino(folder: Path) -> Engine:
-    """OpenVINO, on one thread, for latency."""
-    import openvino
-
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1}
-    compiled = openvino.Core().compile_model(folder / artifacts.ONNX_NAME, "CPU", hints)
-    return lambda images: compiled([images])["probabilities"]
-
-
-def measured(folder: Path, images: Images) -> list[dict[str, Any]]:
+def measured(folder: Path, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
     """Each engine's row: microseconds an image, one by one (p50) and in batches; and how it answers beside torch."""
     rows: list[dict[str, Any]] = []
     with engines_of(folder) as engines:
@@ -107,31 +78,10 @@ def measured(folder: Path, images: Images) -> list[dict[str, Any]]:
             )
         for _ in range(ROUNDS):  # in turn, so that what else the machine does meets them alike
             for row in rows:
-                row["single_us"].append(single_us(engines[row["engine"]], images))
-                row["batch_us"].append(batch_us(engines[row["engine"]], images))
+                p50_us, images_per_s = timed_round(engines[row["engine"]], images, TIMING)
+                row["single_us"].append(p50_us)
+                row["batch_us"].append(1e6 / images_per_s)
     return rows
-
-
-def single_us(engine: Engine, images: Images) -> float:
-    """Median time of one image."""
-    took = []
-    for call in range(CALLS):
-        image = images[call % len(images)][None]
-        started = time.perf_counter()
-        engine(image)
-        took.append(time.perf_counter() - started)
-    return 1e6 * statistics.median(took)
-
-
-def batch_us(engine: Engine, images: Images) -> float:
-    """Median time of an image in batches."""
-    took = []
-    for start in range(0, BATCH_SIZE * 20, BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE]
-        started = time.perf_counter()
-        engine(batch)
-        took.append((time.perf_counter() - started) / len(batch))
-    return 1e6 * statistics.median(took)
 
 
 def peak_macs() -> float:

@@ -1,18 +1,20 @@
 """Students with and without a teacher, exact, rounded afterwards and trained in rounded weights, over seeds."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks import record
 from inkloop import artifacts, checkpoint, qat
 from inkloop.digits import Digits
-from inkloop.distillation import DistillationSettings, Lessons, TeachingSettings, lessons_of, taught_loss
+from inkloop.distillation import DistillationSettings, Lessons, TeachingSettings, taught_loss
 from inkloop.model import Recognizer
 from inkloop.quantization import rounded_weights
 from inkloop.training import EpochResult, TrainingState, accuracy, fit, logits
@@ -30,6 +32,11 @@ class Data:
     train: Digits
     validation: Digits
     test: Digits
+
+    @cached_property
+    def said_by_teacher(self) -> Tensor:
+        """The teacher's logits of the training digits, float (n, 10): asked once, whatever is taught of them."""
+        return logits(checkpoint.load(TEACHER), torch.from_numpy(self.train.images))
 
 
 def kept(name: str, train: Callable[[], tuple[Recognizer, TrainingState]]) -> Recognizer:
@@ -52,15 +59,15 @@ def student(
     data: Data,
     profile: Profile,
     seed: int,
-    lessons: Lessons | None,
+    teaching: TeachingSettings | None,
     console: Console,
 ) -> Recognizer:
-    """A student of a seed; without lessons it learns from labels alone."""
+    """A student of a seed; without teaching it learns from labels alone."""
 
     def train() -> tuple[Recognizer, TrainingState]:
         torch.manual_seed(seed)
         model = Recognizer(settings.model)
-        loss = None if lessons is None else taught_loss(lessons)
+        loss = None if teaching is None else taught_loss(Lessons(data.said_by_teacher, teaching))
         parts = (data.train, data.validation, settings.training, profile.augmentation, seed)
         return model, fit(model, *parts, loss=loss, on_epoch=told(name, console))
 
@@ -70,31 +77,28 @@ def student(
 def by_teaching(data: Data, profile: Profile, epochs: int, console: Console) -> list[dict[str, Any]]:
     """Validation accuracy for each temperature and teacher's share, trained shortly with one seed."""
     short = profile.student.training.model_copy(update={"epochs": epochs})
-    settings, said, rows = profile.student.model_copy(update={"training": short}), None, []
-    for temperature in TEMPERATURES:
-        for share in SHARES:
-            teaching = TeachingSettings(temperature=temperature, teacher_share=share)
-            said = (
-                said if said is not None else lessons_of(checkpoint.load(TEACHER), data.train, teaching).teacher_logits
-            )
-            name = f"teaching-{temperature:g}-{share:g}-{epochs}"
-            model = student(name, settings, data, profile, 0, Lessons(said, teaching), console)
-            row = {"temperature": temperature, "teacher_share": share, "epochs": epochs}
-            rows.append({"part": "teaching", **row, "validation_accuracy": accuracy(model, data.validation)})
+    settings, rows = profile.student.model_copy(update={"training": short}), []
+    for temperature, share in itertools.product(TEMPERATURES, SHARES):
+        teaching = TeachingSettings(temperature=temperature, teacher_share=share)
+        name = f"teaching-{temperature:g}-{share:g}-{epochs}"
+        model = student(name, settings, data, profile, 0, teaching, console)
+        tried = {"temperature": temperature, "teacher_share": share, "epochs": epochs}
+        rows.append({"part": "teaching", **tried, "validation_accuracy": accuracy(model, data.validation)})
     return rows
 
 
 def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[dict[str, Any]]:
     """One seed: a student that learned alone, one that was taught, and what INT8 makes of the latter."""
-    settings, teacher = profile.student, checkpoint.load(TEACHER)
-    lessons = lessons_of(teacher, data.train, settings.teaching)
+    settings = profile.student
     alone = student(f"alone-{seed}", settings, data, profile, seed, None, console)
-    taught = student(f"taught-{seed}", settings, data, profile, seed, lessons, console)
+    taught = student(f"taught-{seed}", settings, data, profile, seed, settings.teaching, console)
 
     def train_rounded() -> tuple[Recognizer, TrainingState]:
         model = checkpoint.load(FOLDER / f"taught-{seed}")
         parts = (data.train, data.validation, profile.augmentation, profile.quantization, seed)
-        return model, qat.train_quantized(teacher, model, *parts, on_epoch=told(f"rounded-{seed}", console))
+        return model, qat.train_quantized(
+            checkpoint.load(TEACHER), model, *parts, on_epoch=told(f"rounded-{seed}", console)
+        )
 
     rounded = kept(f"rounded-{seed}", train_rounded)
     exact = said_of(taught, data.test)

@@ -1,7 +1,6 @@
 """What every loaded format is: a function from pictures to probabilities."""
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,9 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inkloop.model import Recognizer, normalize
-
-# From uint8 (n, frame, frame), white ink on black, to float32 (n, 10), whose rows sum to 1.
-Answers = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+from inkloop.runtime import Answers
 
 
 class FromPixels(nn.Module):

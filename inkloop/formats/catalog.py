@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from inkloop.formats import litert, onnx_runtime, openvino_ir, own_kernel, tensorrt, torch_export
-from inkloop.formats.answers import Answers
 from inkloop.model import Recognizer
+from inkloop.runtime import Answers
 
 
 @dataclass(frozen=True)

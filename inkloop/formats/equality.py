@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inkloop.formats.answers import Answers, FromPixels, of_torch
+from inkloop.evaluation import latency_us
+from inkloop.formats.answers import FromPixels, of_torch
 from inkloop.model import Recognizer
 from inkloop.quantization import rounded_weights
+from inkloop.runtime import BATCH_SIZE, Answers, probabilities_of
 
 EQUAL = 1e-5  # of a probability; sums of fp32 in another order differ by less
-BATCH_SIZE = 64
-WARMUP_CALLS = 20
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,6 @@ def asked_of_torch(model: Recognizer, images: NDArray[np.uint8], labels: NDArray
     return Asked(images, labels, exact, rounded)
 
 
-def probabilities_of(answers: Answers, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The answers to all images (n, frame, frame), asked in batches: (n, 10)."""
-    parts = range(0, len(images), BATCH_SIZE)
-    return np.concatenate([answers(images[at : at + BATCH_SIZE]) for at in parts])
-
-
 def measured(answers: Answers, asked: Asked, expected: NDArray[np.float32], timing: Timing) -> Figures:
     """Ask and time. expected: torch's probabilities (n, 10). Raises ValueError if the answers are not probabilities."""
     images = asked.images
@@ -76,7 +70,7 @@ def measured(answers: Answers, asked: Asked, expected: NDArray[np.float32], timi
     if found.shape != expected.shape or not np.isfinite(found).all():
         raise ValueError(f"it answered {len(images)} pictures with {found.shape}, or not with numbers")
     labels = found.argmax(1)
-    rounds = [_round(answers, images, timing) for _ in range(timing.rounds)]
+    rounds = [timed_round(answers, images, timing) for _ in range(timing.rounds)]
     return Figures(
         difference=float(np.abs(found - expected).max()),
         same_answers=float((labels == expected.argmax(1)).mean()),
@@ -86,20 +80,16 @@ def measured(answers: Answers, asked: Asked, expected: NDArray[np.float32], timi
     )
 
 
-def _round(answers: Answers, images: NDArray[np.uint8], timing: Timing) -> tuple[float, float]:
+def timed_round(answers: Answers, images: NDArray[np.uint8], timing: Timing) -> tuple[float, float]:
     """p50 of one picture in microseconds, and pictures a second in batches."""
-    rows = np.arange(WARMUP_CALLS + timing.calls) % len(images)
-    singles = [_seconds(answers, images[row : row + 1]) for row in rows]
+    p50_us = float(np.median(latency_us(answers, images, timing.calls)))
     batch = images[np.arange(BATCH_SIZE) % len(images)]
-    _seconds(answers, batch)
-    batches = [_seconds(answers, batch) for _ in range(timing.batches)]
-    return 1e6 * statistics.median(singles[WARMUP_CALLS:]), BATCH_SIZE / statistics.median(batches)
-
-
-def _seconds(answers: Answers, images: NDArray[np.uint8]) -> float:
-    started = time.perf_counter()
-    answers(images)
-    return time.perf_counter() - started
+    took = []
+    for _ in range(1 + timing.batches):  # the first warms up
+        started = time.perf_counter()
+        answers(batch)
+        took.append(time.perf_counter() - started)
+    return p50_us, BATCH_SIZE / statistics.median(took[1:])
 
 
 def _timed(rounds: list[float]) -> Timed:

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from inkloop.files import written_whole
-from inkloop.formats.answers import Answers, traceable
+from inkloop.formats.answers import traceable
 from inkloop.model import Recognizer
+from inkloop.runtime import Answers
 
 
 def write(model: Recognizer, folder: Path, int8: bool = False) -> Path:

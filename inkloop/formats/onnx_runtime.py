@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from inkloop import artifacts, runtime
 from inkloop.export import export
-from inkloop.formats.answers import Answers
 from inkloop.model import Recognizer
+from inkloop.runtime import Answers
 
 
 def write(model: Recognizer, folder: Path, int8: bool = False) -> Path:

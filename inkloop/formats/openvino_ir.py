@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkloop.export import build
-from inkloop.formats.answers import Answers, FromPixels
+from inkloop.formats.answers import FromPixels
 from inkloop.model import Recognizer
+from inkloop.runtime import Answers
 
 # Sums stay in fp32 on processors that also have bfloat16; one picture is answered as soon as can be.
 ON_ONE_THREAD = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}

@@ -6,8 +6,8 @@ from pathlib import Path
 from inkloop import artifacts, kernel
 from inkloop.export import export
 from inkloop.files import written_whole
-from inkloop.formats.answers import Answers
 from inkloop.model import Recognizer
+from inkloop.runtime import Answers
 
 SHAPE_NAME = "shape.json"
 

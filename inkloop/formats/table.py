@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from inkloop import card
 from inkloop.formats.comparison import Row
-from inkloop.formats.equality import BATCH_SIZE, Timed
+from inkloop.formats.equality import Timed
+from inkloop.runtime import BATCH_SIZE
 
 HEAD = (
     "format",

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from inkloop.files import written_whole
-from inkloop.formats.answers import Answers, of_torch, traceable
+from inkloop.formats.answers import of_torch, traceable
 from inkloop.model import Recognizer
+from inkloop.runtime import Answers
 
 SEEN = 2  # pictures that the graph is traced with; it then takes any number
 
