@@ -43,7 +43,7 @@ help: ## list what make can do
 
 setup: $(READY) ## install the locked packages into .venv (every other target does so by itself)
 
-$(READY): requirements.lock inkloop/kernel.c
+$(READY): requirements.lock $(wildcard inkloop/*.c inkloop/*.h)
 	@command -v $(PYTHON) > /dev/null || { echo "Python 3.11 is needed, and $(PYTHON) is not there. Install it, or name it: make setup PYTHON=/path/to/python3.11"; exit 2; }
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
 	@test -x $(UV) && $(UV) --version | grep -q ' $(UV_VERSION)' || $(RUN) -m pip install --quiet uv==$(UV_VERSION)

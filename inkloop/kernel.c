@@ -1,31 +1,18 @@
 /* A swept picture answered on one core: what ONNX Runtime computes of the same file, without a dispatch for each node.
  *
  * Sums run over whole vectors: kernel.py fills all widths up to LANES. Gates come in ONNX's order: input, output, forget,
- * change. Weights are (inputs, outputs). */
+ * change. Weights are (inputs, outputs), packed for `affine`. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 #include <float.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES 8
-#define ROWS 4    /* with VECTORS, of a tile: as many sums as registers hold */
-#define VECTORS 3
+#include "lanes.h"
+
 #define MOST_LAYERS 8
 #define CLASSES 10
-#define ALWAYS static inline __attribute__((always_inline))
-#define UNROLLED _Pragma("GCC unroll 4")
-
-typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t whole_lanes __attribute__((vector_size(4 * LANES), aligned(4)));
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define NEEDS_AVX2
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
 
 typedef struct {
     int frame, size, margin, layers, attention, fc;
@@ -38,76 +25,6 @@ typedef struct {
     float *cells;
 } Grid;
 
-ALWAYS lanes load(const float *at) { return *(const lanes *)at; }
-ALWAYS void store(float *at, lanes value) { *(lanes *)at = value; }
-/* Lane by lane; compilers make one instruction of each. */
-ALWAYS lanes larger(lanes one, lanes other) {
-    lanes most;
-    for (int lane = 0; lane < LANES; lane++) most[lane] = one[lane] < other[lane] ? other[lane] : one[lane];
-    return most;
-}
-ALWAYS lanes smaller(lanes one, lanes other) {
-    lanes least;
-    for (int lane = 0; lane < LANES; lane++) least[lane] = one[lane] > other[lane] ? other[lane] : one[lane];
-    return least;
-}
-ALWAYS lanes within(lanes value, float most) { return larger(smaller(value, (lanes){} + most), (lanes){} - most); }
-
-/* 2 to the exponent, above -126 and below 128: a minimax polynomial for what is left of whole numbers, 7e-8 off. */
-ALWAYS lanes power_of_two(lanes exponent) {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: what is added to it is rounded, and lies in the lowest bits */
-    lanes rounded = exponent + magic, rest = exponent - (rounded - magic);
-    lanes sum = 0.001327647152f * rest + 0.009675541331f;
-    sum = sum * rest + 0.05550713275f;
-    sum = sum * rest + 0.2402211972f;
-    sum = sum * rest + 0.6931469671f;
-    sum = sum * rest + 1.000000072f;
-    return (lanes)((whole_lanes)sum + ((whole_lanes)rounded << 23));
-}
-
-/* e to the -value or -2 value. Beyond the limits nothing changes in fp32, and two of these may be multiplied. */
-ALWAYS lanes decay(lanes value) { return power_of_two(within(value, 30) * -1.442695041f); }
-ALWAYS lanes decay_twice(lanes value) { return power_of_two(within(value, 10) * -2.885390082f); }
-
-ALWAYS lanes tanh_of(lanes value) {
-    lanes small = decay_twice(value);
-    return (1 - small) / (1 + small);
-}
-
-/* A tile of out = start + in x weights: rows are `*_step` floats apart; weights (inputs, outputs). */
-ALWAYS void tile(const int rows, const int vectors, const float *in, int in_step, int inputs, const float *weights,
-                 int outputs, const float *start, int start_step, float *out, int out_step) {
-    lanes sums[ROWS][VECTORS];
-    UNROLLED for (int row = 0; row < rows; row++)
-        UNROLLED for (int vector = 0; vector < vectors; vector++)
-            sums[row][vector] = load(start + row * start_step + vector * LANES);
-    for (int input = 0; input < inputs; input++, weights += outputs)
-        UNROLLED for (int row = 0; row < rows; row++)
-            UNROLLED for (int vector = 0; vector < vectors; vector++)
-                sums[row][vector] += in[row * in_step + input] * load(weights + vector * LANES);
-    UNROLLED for (int row = 0; row < rows; row++)
-        UNROLLED for (int vector = 0; vector < vectors; vector++) store(out + row * out_step + vector * LANES, sums[row][vector]);
-}
-
-/* out (rows, outputs) = start + in (rows, inputs) x weights (inputs, outputs). Outputs fill whole vectors. */
-ALWAYS void affine(const float *in, int rows, int in_step, int inputs, const float *weights, int outputs,
-                   const float *start, int start_step, float *out, int out_step) {
-    for (int column = 0; column < outputs; column += VECTORS * LANES) {
-        int vectors = (outputs - column) / LANES < VECTORS ? (outputs - column) / LANES : VECTORS;
-        for (int row = 0; row < rows; row += ROWS) {
-#define TILE(ROWS_, VECTORS_)                                                                                          \
-    case ROWS_ * 4 + VECTORS_:                                                                                         \
-        tile(ROWS_, VECTORS_, in + row * in_step, in_step, inputs, weights + column, outputs,                         \
-             start + row * start_step + column, start_step, out + row * out_step + column, out_step);                  \
-        break;
-            switch ((rows - row < ROWS ? rows - row : ROWS) * 4 + vectors) {
-                TILE(4, 3) TILE(4, 2) TILE(4, 1) TILE(3, 3) TILE(3, 2) TILE(3, 1)
-                TILE(2, 3) TILE(2, 2) TILE(2, 1) TILE(1, 3) TILE(1, 2) TILE(1, 1)
-            }
-        }
-    }
-}
-
 /* One direction of a layer, over a grid's columns or rows at once, into its half of the states. gates: scratch. */
 ALWAYS const float *run(const Grid in, int across, int backward, int hidden, const float *weights, Grid out,
                         float *projected, float *gates, float *memory) {
@@ -115,14 +32,14 @@ ALWAYS const float *run(const Grid in, int across, int backward, int hidden, con
     int steps = across ? in.across : in.down, step = across ? 1 : in.across, line = across ? in.across : 1;
     const float *bias = weights, *from_input = bias + width, *from_state = from_input + in.width * width;
     float *states = out.cells + backward * hidden, *last = NULL;
-    affine(in.cells, cells, in.width, in.width, from_input, width, bias, 0, projected, width);
+    affine(1, (Matrix){in.cells, in.width, 1}, cells, in.width, from_input, width, bias, 0, projected, width);
     memset(memory, 0, sizeof(float) * lines * hidden);
     for (int done = 0; done < steps; done++) {
         int first = (backward ? steps - 1 - done : done) * step;
         float *now = states + first * out.width, *inputs = projected + first * width, *sums = gates;
         int apart = width;
         if (last)
-            affine(last, lines, line * out.width, hidden, from_state, width, inputs, line * width, gates, width);
+            affine(1, (Matrix){last, line * out.width, 1}, lines, hidden, from_state, width, inputs, line * width, gates, width);
         else
             sums = inputs, apart = line * width;
         for (int row = 0; row < lines; row++)
@@ -200,7 +117,7 @@ static void answer(const uint8_t *pixels, const Shape *shape, const float *weigh
     int steps = grid.down * grid.across, keys = shape->attention, fc = shape->fc;
     const float *key_bias = weights, *key = key_bias + keys, *query = key + grid.width * keys;
     const float *view_bias = query + keys, *view = view_bias + fc, *head_bias = view + grid.width * fc;
-    affine(grid.cells, steps, grid.width, grid.width, key, keys, key_bias, 0, projected, keys);
+    affine(1, (Matrix){grid.cells, grid.width, 1}, steps, grid.width, key, keys, key_bias, 0, projected, keys);
     for (int step = 0; step < steps; step++) {
         lanes score = {0};
         for (int unit = 0; unit < keys; unit += LANES)
@@ -213,10 +130,10 @@ static void answer(const uint8_t *pixels, const Shape *shape, const float *weigh
     for (int step = 0; step < steps; step++)
         for (int unit = 0; unit < grid.width; unit += LANES)
             store(memory + unit, load(memory + unit) + attention[step] * load(grid.cells + step * grid.width + unit));
-    affine(memory, 1, 0, grid.width, view, fc, view_bias, 0, gates, 0);
+    affine(1, (Matrix){memory, 0, 1}, 1, grid.width, view, fc, view_bias, 0, gates, 0);
     for (int unit = 0; unit < fc; unit++) gates[unit] = gates[unit] > 0 ? gates[unit] : 0;
     int classes = (CLASSES + LANES - 1) / LANES * LANES;
-    affine(gates, 1, 0, fc, head_bias + classes, classes, head_bias, 0, projected, 0);
+    affine(1, (Matrix){gates, 0, 1}, 1, fc, head_bias + classes, classes, head_bias, 0, projected, 0);
     softmax(projected, CLASSES);
     memcpy(probabilities, projected, sizeof(float) * CLASSES);
 }

@@ -18,7 +18,7 @@ except ImportError:  # it was installed where there is no C compiler
 
 Floats = NDArray[np.float32]
 Constants = dict[str, NDArray[np.generic]]
-LANES, MOST_LAYERS, CLASSES = 8, 8, 10  # as kernel.c has them
+LANES, VECTORS, MOST_LAYERS, CLASSES = 8, 3, 8, 10  # as lanes.h and kernel.c have them
 GATES, WAYS = 4, 2
 SHAPE = f"={6 + MOST_LAYERS}i2f"  # kernel.c's
 READER = "readers.0"
@@ -104,14 +104,14 @@ def _layer(found: Constants, name: str, hidden_size: int, width: int, is_first: 
     parts = []
     for way in range(WAYS):
         matrices = _fill(of_input[way], 1), _fill(_fill(of_state[way], 1), 2)
-        parts += [_fill(bias[way], 1), *(each.reshape(-1, each.shape[2]).T for each in matrices)]
+        parts += [_fill(bias[way], 1), *(_packed(each.reshape(-1, each.shape[2]).T) for each in matrices)]
     return parts
 
 
 def _dense(found: Constants, name: str, outputs: int, inputs: int, ways: int) -> list[Floats]:
     """Bias (outputs,) and weights (inputs, outputs) of a dense layer that reads states of so many ways."""
     weight = _fill(_fill(_matrix(found, f"{name}.weight", outputs, inputs), 0), 1, ways)
-    return [_fill(_matrix(found, f"{name}.bias", outputs), 0), weight.T]
+    return [_fill(_matrix(found, f"{name}.bias", outputs), 0), _packed(weight.T)]
 
 
 def _matrix(found: Constants, name: str, *shape: int) -> Floats:
@@ -120,6 +120,17 @@ def _matrix(found: Constants, name: str, *shape: int) -> Floats:
     if name + SCALES in found:
         weight *= found[name + SCALES].astype(np.float32)[:, None]
     return weight.reshape(shape)
+
+
+def _packed(weights: Floats) -> Floats:
+    """Of (inputs, outputs), flat: the columns of each tile of lanes.h together."""
+    parts, left = [], weights.shape[1] // LANES
+    while left:
+        taken = 2 if left == VECTORS + 1 else min(left, VECTORS)
+        first = weights.shape[1] - left * LANES
+        parts.append(weights[:, first : first + taken * LANES].ravel())
+        left -= taken
+    return np.concatenate(parts)
 
 
 def _fill(weights: Floats, axis: int, groups: int = 1) -> Floats:

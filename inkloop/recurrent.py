@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from inkloop import lstm
+
 Cell = Literal["lstm", "gru", "rnn"]
 CELLS: dict[Cell, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -46,7 +48,7 @@ def run(layer: nn.RNNBase, sequence: Tensor, lengths: Tensor | None) -> Tensor:
     States of padding are 0, and those of real steps know nothing of it.
     """
     if lengths is None:
-        states: Tensor = layer(sequence)[0]
+        states: Tensor = lstm.states(layer, sequence) if lstm.takes(layer, sequence) else layer(sequence)[0]
         return states
     packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=False)
     return pad_packed_sequence(layer(packed)[0], batch_first=True)[0]

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.digits import Digits
 from inkloop.losses import LossSettings, classification_loss
+from inkloop.memory import keep_freed_memory
 from inkloop.model import Answer, normalize
 from inkloop.muon import Muon
 from inkloop.settings import Settings, ShareBelowOne
@@ -160,6 +161,7 @@ def fit(
     state: a state that `on_epoch` was given, to go on from. Same seed, settings and workers: same weights, bit for bit,
     on one machine and one thread a worker.
     """
+    keep_freed_memory()
     loss = loss or label_loss(settings.loss)
     state = state or TrainingState()
     device = next(model.parameters()).device

@@ -16,6 +16,7 @@ from inkloop.line.composition import Lines, LineSettings, compose, lengths
 from inkloop.line.ctc import edits, greedy
 from inkloop.line.framing import side_by_side
 from inkloop.line.model import LineModel, ctc_loss
+from inkloop.memory import keep_freed_memory
 from inkloop.model import normalize
 from inkloop.settings import Settings
 from inkloop.training import TrainingSettings, learning_rate_factor
@@ -59,6 +60,7 @@ def fit_lines(
 
     The same seed and settings give the same weights, bit for bit, on one machine and one thread.
     """
+    keep_freed_memory()
     schedule = TrainingSettings(epochs=settings.epochs)
     epoch_steps = math.ceil(settings.epoch_lines / settings.batch_size)
     results: list[LineEpoch] = []

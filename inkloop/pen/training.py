@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from inkloop.losses import classification_loss
+from inkloop.memory import keep_freed_memory
 from inkloop.pen import trajectory
 from inkloop.pen.augmentation import PenAugmentationSettings, deform
 from inkloop.pen.model import PenRecognizer, probabilities
@@ -31,6 +32,7 @@ def fit(
     on_epoch: told each epoch, from 0, and its validation accuracy. Returns the best of these, 0..1.
     The same seed, digits and settings give the same weights on one machine and one thread.
     """
+    keep_freed_memory()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
