@@ -32,10 +32,10 @@ class Gauges:
         self._alarms: set[Drift] = set()
         self._ended: dict[str, Outcome] = {}
 
-    def serve(self, port: int) -> None:
-        """Answer Prometheus on 127.0.0.1. Raises UserError if the port is taken."""
+    def serve(self, port: int, host: str = "127.0.0.1") -> None:
+        """Answer Prometheus there. Raises UserError if the port is taken."""
         try:
-            start_http_server(port, addr="127.0.0.1", registry=REGISTRY)
+            start_http_server(port, addr=host, registry=REGISTRY)
         except OSError as error:
             raise UserError(
                 f"metrics_port {port}: cannot be had ({error.strerror or error}). Give another in the settings, or 0."

@@ -6,6 +6,7 @@ import typer
 
 from inkloop.errors import UserError
 from pipeline.commands import captured, exports, graph, keys, lines, loop, strokes, versions
+from pipeline.log import StepFailed
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
 for commands in (graph.app, loop.app, versions.app, strokes.app, lines.app, captured.app, exports.app):
@@ -15,8 +16,6 @@ app.add_typer(keys.keys, name="keys")
 
 def main() -> None:
     """Run a command; a mistake that the user can mend ends it with one sentence and exit code 2."""
-    from pipeline.local import StepFailed
-
     try:
         app()
     except UserError as error:

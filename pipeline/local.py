@@ -25,7 +25,7 @@ from infra.ray_session import ONE_THREAD
 from inkloop.errors import UserError
 from inkloop.files import written_whole
 from pipeline.cache import ContentCache, Values, sweep
-from pipeline.log import Log
+from pipeline.log import Log, StepFailed
 from pipeline.progress import Progress, remembered
 
 # What a step may know of the caller's environment: where programs and certificates are, how to reach the network.
@@ -33,10 +33,6 @@ from pipeline.progress import Progress, remembered
 PASSED_ON = ("PATH", "HOME", "USER", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "REQUESTS_CA_BUNDLE")
 PASSED_ON_BY_PREFIX = ("AWS_", "CUDA_", "DVC_", "INKLOOP_", "LC_", "PIP_", "RAY_", "SSL_")
 PASSED_ON_BY_ENDING = ("_PROXY", "_proxy")
-
-
-class StepFailed(Exception):
-    """A step ended by something the user cannot mend; says which, how, and where its log is."""
 
 
 @dataclass(frozen=True)

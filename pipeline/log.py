@@ -16,6 +16,10 @@ NOISE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} - |-{20,}$|\s*\(PlacementGroupCleaner
 RAISED = re.compile(r"(?P<module>(?:inkloop|infra|components|serving|pipeline)(?:\.\w+)*)\.(?P<name>\w+): (?P<said>.*)")
 
 
+class StepFailed(Exception):
+    """A step ended by something the user cannot mend; says which, how, and where its log is."""
+
+
 class Log(io.TextIOBase):
     """A text stream into the file that remembers the lines of the step that runs."""
 

@@ -32,7 +32,8 @@ class LoopSettings(Settings):
 
     interval_s: PositiveFloat = 30.0  # between two looks
     lease_s: PositiveFloat = 30.0  # after which another watch takes over from one that died
-    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9464  # on 127.0.0.1; 0: none
+    metrics_host: str = "127.0.0.1"  # in a container 0.0.0.0: Prometheus is elsewhere
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9464  # 0: none
     profile: str = "retrain"  # of a retraining
     source: str = "mnist"  # its old digits
     watch: WatchSettings = WatchSettings()
@@ -48,9 +49,10 @@ def watch(place: Place, settings: LoopSettings) -> None:
     people = NotificationSettings.from_environment(VARIABLE_PREFIX)
     _require_a_retraining_could_start(place, settings)
     if settings.metrics_port:
-        gauges.serve(settings.metrics_port)
+        gauges.serve(settings.metrics_port, settings.metrics_host)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # gives the lease back
-    metrics = f"metrics on http://127.0.0.1:{settings.metrics_port}" if settings.metrics_port else "no metrics"
+    address = f"http://{settings.metrics_host}:{settings.metrics_port}"
+    metrics = f"metrics on {address}" if settings.metrics_port else "no metrics"
     where = f"retrainings on {place.host}" if place.host else "retrainings here"
     print(f"Watching {store}, champion {champion.version}; {where}; {metrics}. Ctrl+C ends it.", flush=True)
 
