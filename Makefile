@@ -36,7 +36,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports
+.PHONY: help setup infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -179,6 +179,15 @@ check: $(READY) ## lint, formatting, types, import contracts
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
+infra-check: $(READY) ## build the overlays of infra/k8s and check them against Kubernetes' and KubeRay's schemas (KUBERAY_CRDS=folder)
+	@$(RUN) -m pytest -m "not slow" tests/test_kubernetes.py tests/test_cluster.py tests/test_images.py
+
+cluster-up: ## all of it on a kind cluster on this machine: images, Kubeflow, KubeRay, the store, the first champion (needs docker, kind, kubectl)
+	@infra/k8s/cluster up
+
+cluster-down: ## remove that cluster, and all that it holds
+	@infra/k8s/cluster down
+
 audit: $(READY) ## ask OSV for known vulnerabilities of the locked packages (exit code 3: it could not be asked)
 	@$(RUN) .ci/audit.py
 
@@ -192,13 +201,15 @@ golden: $(READY) ## renew tests/golden/pipeline.yaml after a wanted change of th
 # CUDA's packages stay out of the lock: a PyTorch that needs them brings its own, the CPU build has none.
 # Of the exports' packages only those are listed that the lock has not, and the lock's versions stay whatever they ask for:
 # xdsl 0.28 wants typing-extensions before 4.13, but runs with a later one.
-lock: $(READY) ## bring requirements.lock and the locks beside it (-exports, -serve, -monitor) up to pyproject.toml, keeping versions that still fit (remove it first to upgrade all)
+lock: $(READY) ## bring requirements.lock and the locks beside it (-exports, -train, -serve, -monitor) up to pyproject.toml, keeping versions that still fit (remove it first to upgrade all)
 	@cp -f requirements.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra dev pyproject.toml -o .lock.unfinished
 	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' > requirements.lock
 	@cp -f requirements-exports.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra exports --override requirements.lock pyproject.toml -o .lock.unfinished
 	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' | grep -vxFf requirements.lock > requirements-exports.lock
+	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group train --constraint requirements.lock -o .lock.unfinished
+	@grep -vxFf requirements.lock .lock.unfinished > requirements-train.lock
 	@rm .lock.unfinished
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group serve --constraint requirements.lock -o requirements-serve.lock
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group monitor --constraint requirements.lock -o requirements-monitor.lock
