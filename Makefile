@@ -17,6 +17,8 @@ CANARY ?=#            of make challenge: the share of those who ask; empty: only
 REASON ?=#            of make rollback and retrain: why
 MODEL ?=#             of make exports: a model directory; empty: the champion
 DIGITS ?=#            of make exports: how many test digits each is asked; empty: all 10,000
+TO ?=#                of make backup: an empty folder, or s3://bucket/prefix
+FROM ?=#              of make restore: what make backup wrote
 KFP_HOST ?=#          http://host:port of Kubeflow Pipelines
 UV_VERSION := 0.13.9
 
@@ -36,7 +38,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports
+.PHONY: help setup backup restore infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +106,12 @@ key: $(READY) ## make an API key for corrections, or an operator's, and print it
 
 forget: $(READY) ## remove what one person wrote or labeled from all that was captured (PERSON=... STORE=...)
 	@$(RUN) -m pipeline forget "$(PERSON)" $(if $(STORE),--store "$(STORE)")
+
+backup: $(READY) ## copy the whole store to an empty place, while it is in use (TO=folder or s3://... STORE=...)
+	@$(RUN) -m pipeline backup "$(TO)" $(if $(STORE),--store "$(STORE)")
+
+restore: $(READY) ## bring a backup back into an empty store (FROM=folder or s3://... STORE=...)
+	@$(RUN) -m pipeline restore "$(FROM)" $(if $(STORE),--store "$(STORE)")
 
 monitor: $(READY) ## report on what was captured, and show it on http://127.0.0.1:8000 (PORT=... MINUTES=60 STORE=...)
 	@$(RUN) -m pipeline monitor $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)") $(if $(MINUTES),--minutes "$(MINUTES)")

@@ -5,11 +5,11 @@ import sys
 import typer
 
 from inkloop.errors import UserError
-from pipeline.commands import captured, exports, graph, keys, lines, loop, strokes, versions
+from pipeline.commands import backup, captured, exports, graph, keys, lines, loop, strokes, versions
 from pipeline.log import StepFailed
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
-for commands in (graph.app, loop.app, versions.app, strokes.app, lines.app, captured.app, exports.app):
+for commands in (graph.app, loop.app, versions.app, strokes.app, lines.app, captured.app, exports.app, backup.app):
     app.add_typer(commands)
 app.add_typer(keys.keys, name="keys")
 

@@ -186,7 +186,7 @@ def test_every_image_has_a_fixed_version(overlay):
 
 
 def test_the_steps_run_in_the_image_that_the_cluster_has(overlay):
-    [settings] = [each for each in of_kind(overlay, "ConfigMap") if each["metadata"]["name"].startswith("inkloop-")]
+    [settings] = [each for each in of_kind(overlay, "ConfigMap") if each["metadata"]["name"] == "inkloop"]
     images = {container["image"] for name, _, container in containers(overlay) if "watch" in name or "ray" in name}
 
     assert images == {settings["data"]["INKLOOP_IMAGE"]}
