@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 PIP_AUDIT = "pip-audit==2.10.1"
-LOCKS = [Path(__file__).parents[1] / name for name in ("requirements.lock", "requirements-exports.lock")]
+LOCKS = [
+    Path(__file__).parents[1] / f"requirements{name}.lock" for name in ("", "-exports", "-train")
+]  # the others are parts of the first
 ALLOWED = Path(__file__).with_name(
     "audit-allow.txt"
 )  # a line each: a vulnerability's id, and why it does not matter here

@@ -2,7 +2,6 @@
 
 import shutil
 
-import boto3
 import pytest
 from served import Server, crown, wait_until
 

@@ -1,4 +1,4 @@
-"""`make cluster-up` and `cluster-down`: the commands that they give, to programs that only note what they were asked."""
+"""`make cluster-up` and `cluster-down`: the commands they give, to programs that only note what they were asked."""
 
 import os
 import subprocess
@@ -47,7 +47,9 @@ def machine(tmp_path) -> Machine:
     """One without docker, kind and kubectl, whatever this one has."""
     (tmp_path / "tools").mkdir()
     for tool in ("bash", "dirname", "basename", "grep", "head", "base64", "tr", "cat", "env"):
-        (tmp_path / "tools" / tool).symlink_to(next(p for p in (Path("/usr/bin", tool), Path("/bin", tool)) if p.exists()))
+        (tmp_path / "tools" / tool).symlink_to(
+            next(p for p in (Path("/usr/bin", tool), Path("/bin", tool)) if p.exists())
+        )
     return Machine(tmp_path)
 
 

@@ -1,6 +1,6 @@
 """The images' Dockerfile: what it must say, and that its install commands give a server that needs no torch.
 
-No container engine is needed: the commands are read out of the Dockerfile and run in a folder that takes the place of /.
+No container engine is needed: the commands are read out of the Dockerfile and run in a folder in the place of /.
 """
 
 import json

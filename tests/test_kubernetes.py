@@ -1,6 +1,7 @@
 """infra/k8s: each overlay is built, held to Kubernetes' and KubeRay's schemas, and to what must be true of it.
 
-Neither a cluster nor the internet is needed. KubeRay's schemas are looked for in KUBERAY_CRDS and in shared/crds beside the checkout.
+Neither a cluster nor the internet is needed. KubeRay's schemas are looked for in KUBERAY_CRDS, then in shared/crds
+beside the checkout.
 """
 
 import copy
@@ -157,7 +158,7 @@ def test_no_container_is_root_or_privileged_or_may_become_so(overlay):
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert inside["allowPrivilegeEscalation"] is False, name
         assert inside["capabilities"] == {"drop": ["ALL"]}, name
-        assert not inside.get("privileged") and not inside.get("runAsUser") == 0, name
+        assert not inside.get("privileged") and inside.get("runAsUser") != 0, name
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod), name
         assert not any("hostPath" in volume for volume in pod.get("volumes", [])), name
     [cluster] = of_kind(overlay, "RayCluster")
@@ -217,7 +218,7 @@ def test_every_config_map_is_there_and_every_secret_is_documented(overlay):
     docs = (ROOT / "docs" / "kubernetes.md").read_text()
 
     for each in overlay:
-        for kind, name in referred(each["spec"] if "spec" in each else {}):
+        for kind, name in referred(each.get("spec", {})):
             if kind == "ConfigMap":
                 assert name in there, f"{each['metadata']['name']} wants {name}"
             else:
@@ -270,7 +271,7 @@ def test_what_is_scaled_and_kept_up_is_the_server(overlay):
 
 
 def admitted(overlay: list[Object], labels: dict[str, str]) -> set[int]:
-    """The ports of such a pod that policies let others come to; nodes of one Ray cluster come to all of each other's."""
+    """The ports of such a pod that policies let others come to; Ray's nodes come to all of each other's."""
     ports = set()
     for policy in of_kind(overlay, "NetworkPolicy"):
         spec = policy["spec"]
