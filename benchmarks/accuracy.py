@@ -22,11 +22,10 @@ from inkloop.card import PackagingSettings, network, table
 from inkloop.digits import Digits
 from inkloop.files import written_whole
 from inkloop.model import ModelSettings, Recognizer
-from inkloop.readings import Reading
+from inkloop.readings import SWEEPS
 from inkloop.training import EpochResult, TrainingSettings, TrainingState, accuracy, fit
 
 FOLDER = record.ROOT / "artifacts" / "accuracy"
-SWEEPS = (Reading(kind="sweeps", size=2, margin=1),)
 STRONG = AugmentationSettings(rotation_deg=12, scale=0.12, shear=0.12, shift_px=1.5, elastic_px=1.5)
 # Of MNIST-C's corruptions it has shear, scale, rotation and shift, as any recipe does, and none of the other eleven.
 VARIED = AugmentationSettings(

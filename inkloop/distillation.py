@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from inkloop.digits import Digits
 from inkloop.losses import distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer
+from inkloop.readings import SWEEPS
 from inkloop.settings import Settings, Share
 from inkloop.training import Batch, Loss, TrainingSettings, logits
 
@@ -24,8 +25,10 @@ class TeachingSettings(Settings):
 class DistillationSettings(Settings):
     """The student's shape, and how it is taught."""
 
-    model: ModelSettings = ModelSettings(hidden_size=40, attention_size=16, fc_size=40, dropout=0.0)
-    training: TrainingSettings = TrainingSettings(epochs=18, batch_size=256, learning_rate=1e-2, ema_decay=0.996)
+    model: ModelSettings = ModelSettings(
+        readings=SWEEPS, hidden_size=10, upper_sizes=(10, 30, 30), attention_size=8, fc_size=16, dropout=0.0
+    )
+    training: TrainingSettings = TrainingSettings(epochs=10, batch_size=128, learning_rate=1e-2, ema_decay=0.998)
     teaching: TeachingSettings = TeachingSettings()
     workers: NonNegativeInt = 0  # 0 = one for each GPU, or else CPU, that Ray has
 

@@ -48,6 +48,9 @@ class Reading(Settings):
         return f"{self.kind}{self.size}"
 
 
+SWEEPS = (Reading(kind="sweeps", margin=1),)  # how the default models read
+
+
 def read(images: Tensor, reading: Reading, frame: int) -> Tensor:
     """Cut images of one size into tiles and lay these out as a sequence, or as a grid for sweeps.
 

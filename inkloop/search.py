@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model
 
 from inkloop.model import ModelSettings
 from inkloop.preview import PAGE, table
+from inkloop.readings import SWEEPS
 from inkloop.settings import Settings
 from inkloop.training import TrainingSettings
 
@@ -14,7 +15,9 @@ from inkloop.training import TrainingSettings
 class TeacherSettings(Settings):
     """The teacher: its shape, how it is trained before tuning has its say, and by how many workers."""
 
-    model: ModelSettings = ModelSettings(hidden_size=96)
+    model: ModelSettings = ModelSettings(
+        readings=SWEEPS, hidden_size=16, upper_sizes=(16, 32, 32), attention_size=32, fc_size=64, dropout=0.1
+    )
     training: TrainingSettings = TrainingSettings()
     workers: NonNegativeInt = 0  # 0 = one for each GPU, or else CPU, that Ray has
 

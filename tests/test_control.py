@@ -12,8 +12,8 @@ from inkloop.control import Control, ControlSettings, channels_of
 from inkloop.distillation import DistillationSettings
 from inkloop.logs import TrainingLog
 from inkloop.macs import count_macs
-from inkloop.model import Recognizer, count_parameters, normalize
-from inkloop.readings import BACKGROUND
+from inkloop.model import ModelSettings, Recognizer, count_parameters, normalize
+from inkloop.readings import BACKGROUND, Reading
 from inkloop.search import TeacherSettings
 from inkloop.training import TrainingSettings, accuracy, fit
 
@@ -98,7 +98,8 @@ def test_an_lstm_costs_what_one_counts_by_hand():
 
 @pytest.mark.parametrize(("cell", "gates"), [("lstm", 4), ("gru", 3), ("rnn", 1)])
 def test_a_recognizer_costs_its_matrices_at_each_step(cell, gates):
-    shape = STUDENT.model_copy(update={"readings": STUDENT.readings[:1], "cell": cell, "upper_sizes": (9,)})
+    rows = (Reading(kind="rows"),)
+    shape = ModelSettings(readings=rows, cell=cell, hidden_size=40, upper_sizes=(9,), attention_size=16, fc_size=40)
     layers = gates * 14 * 2 * (40 * (56 + 40) + 9 * (80 + 9))
     attention = 14 * (18 * 16 + 16)
     assert count_macs(Recognizer(shape)) == layers + attention + 18 * 40 + 40 * 1 + 40 * 10

@@ -19,6 +19,7 @@ import pytest
 from server import encoded, free_port, wait_until_ready
 
 from infra import bento
+from infra.storage import open_store
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = ROOT / "infra" / "docker" / "Dockerfile"
@@ -207,11 +208,13 @@ def wait_until_answers(process: subprocess.Popen, client: httpx.Client) -> None:
 
 
 @pytest.mark.slow
-def test_evidently_reports_from_what_the_images_commands_install(installed, champion_store):
+def test_evidently_reports_from_what_the_images_commands_install(installed, publish_with_references, tmp_path):
     target, root, environment = installed
     if target != "monitor":
         pytest.skip("Evidently is in the image `monitor` alone")
-    command = ["python", "-m", "pipeline", "monitor", "--update-only", "--store", champion_store]
+    store = str(tmp_path / "store")
+    publish_with_references(open_store(store))
+    command = ["python", "-m", "pipeline", "monitor", "--update-only", "--store", store]
 
     run = subprocess.run(
         [*command, "--folder", str(root / "reports")], env=environment, cwd=root, capture_output=True, text=True
