@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra import captured, reference, registry
+from infra.notifications import Event
 from infra.registry import Champion
 from infra.storage import Missing, Store
 from inkloop import digits
@@ -22,7 +23,6 @@ from inkloop.errors import UserError
 from monitoring import decisions, requests, retrainings, trials, triggers
 from monitoring.drift.detector import Detector
 from monitoring.inflow import Inflow, start_after
-from monitoring.notifications import Event
 from monitoring.requests import Request
 from monitoring.retrainings import Retraining
 from monitoring.signals import gather

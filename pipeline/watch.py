@@ -12,12 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import Field, PositiveFloat
 
 from infra import lease, registry
+from infra.notifications import VARIABLE_PREFIX, Event, NotificationSettings, notify
 from infra.storage import open_store
 from inkloop.errors import UserError
 from inkloop.settings import Settings
 from monitoring.decisions import WATCH_LEASE
 from monitoring.gauges import Gauges
-from monitoring.notifications import VARIABLE_PREFIX, Event, NotificationSettings, notify
 from monitoring.state import WatchSettings
 from monitoring.watch import Watch
 from pipeline import graph

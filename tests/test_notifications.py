@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from infra import notifications
+from infra.notifications import Event, NotificationSettings, notify
 from inkloop.errors import UserError
-from monitoring import notifications
-from monitoring.notifications import Event, NotificationSettings, notify
 
 DRIFT = Event(
     kind="drift",
