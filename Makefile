@@ -20,6 +20,8 @@ DIGITS ?=#            of make exports: how many test digits each is asked; empty
 TO ?=#                of make backup: an empty folder, or s3://bucket/prefix
 FROM ?=#              of make restore: what make backup wrote
 KFP_HOST ?=#          http://host:port of Kubeflow Pipelines
+EXPERIMENT ?=#        of Kubeflow, under which runs are filed; empty: inkloop
+CRON ?=#              of make pipeline-schedule: minute, hour, day, month, day of the week, as "0 3 * * *"; or @daily
 UV_VERSION := 0.13.9
 
 READY := .venv/.ready
@@ -38,7 +40,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup backup restore infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports
+.PHONY: help setup backup restore infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports pipeline-schedule pipeline-unschedule pipeline-schedules
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,11 +58,20 @@ $(READY): requirements.lock $(wildcard inkloop/*.c inkloop/*.h)
 pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full HARDWARE=edge|cpu|gpu SOURCE=... STORE=...)
 	@$(RUN) -m pipeline run --profile "$(PROFILE)" $(if $(HARDWARE),--hardware "$(HARDWARE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
 
-pipeline-submit: $(READY) ## upload the pipeline to Kubeflow and start it (KFP_HOST=http://... PROFILE=... STORE=s3://...)
-	@$(RUN) -m pipeline submit --host "$(KFP_HOST)" --profile "$(PROFILE)" $(if $(HARDWARE),--hardware "$(HARDWARE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
+pipeline-submit: $(READY) ## upload the pipeline to Kubeflow and start it (KFP_HOST=http://... PROFILE=... STORE=s3://... EXPERIMENT=...)
+	@$(RUN) -m pipeline submit --host "$(KFP_HOST)" --profile "$(PROFILE)" $(if $(HARDWARE),--hardware "$(HARDWARE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)") $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)")
 
-pipeline-compile: $(READY) ## write the pipeline as Kubeflow's IR YAML to artifacts/pipeline.yaml
-	@$(RUN) -m pipeline compile artifacts/pipeline.yaml
+pipeline-schedule: $(READY) ## have Kubeflow run it again and again (CRON="0 3 * * *" KFP_HOST=http://... PROFILE=... STORE=s3://...); replaces the profile's
+	@$(RUN) -m pipeline schedule --host "$(KFP_HOST)" --profile "$(PROFILE)" --cron "$(CRON)" $(if $(HARDWARE),--hardware "$(HARDWARE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)") $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)")
+
+pipeline-unschedule: $(READY) ## remove the profile's recurring run from Kubeflow (KFP_HOST=http://... PROFILE=...)
+	@$(RUN) -m pipeline unschedule --host "$(KFP_HOST)" --profile "$(PROFILE)" $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)")
+
+pipeline-schedules: $(READY) ## list the recurring runs on Kubeflow (KFP_HOST=http://...)
+	@$(RUN) -m pipeline schedules --host "$(KFP_HOST)" $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)")
+
+pipeline-compile: $(READY) ## write the pipeline as Kubeflow's IR YAML to artifacts/pipeline.yaml (PROFILE=...)
+	@$(RUN) -m pipeline compile artifacts/pipeline.yaml --profile "$(PROFILE)"
 
 serve: $(READY) ## serve the champion on http://127.0.0.1:3000 (PORT=... STORE=...)
 	@$(RUN) -m pipeline serve $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)")

@@ -5,7 +5,8 @@ from functools import partial
 
 from kfp import dsl
 
-IMAGE = os.environ.get("INKLOOP_IMAGE", "ghcr.io/inkloop/inkloop-python:0.1.0")
+IMAGE_VARIABLE = "INKLOOP_IMAGE"
+IMAGE = os.environ.get(IMAGE_VARIABLE, "ghcr.io/inkloop/inkloop-python:0.1.0")
 
 # The image holds the product and kfp itself.
 component = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)

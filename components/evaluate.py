@@ -31,14 +31,14 @@ def evaluate(
         EvaluationDigits,
         EvaluationSettings,
         Report,
-        answers,
         confusion_matrix,
         measure,
         offer_of,
+        roc,
     )
     from inkloop.hardware import HardwareSettings, choose, described
     from inkloop.report import report_page
-    from inkloop.runtime import Recognizer
+    from inkloop.runtime import Recognizer, probabilities_of
 
     settings, source = EvaluationSettings.model_validate(config), Path(validated.path)
     on = EvaluationDigits(
@@ -59,7 +59,8 @@ def evaluate(
         wanted = HardwareSettings.model_validate(hardware)
         chosen = choose(offers, wanted)
         shutil.copytree(folders[chosen], challenger.path, dirs_exist_ok=True)
-    answered = answers(models[chosen], on.test)
+    told = probabilities_of(models[chosen].probabilities, on.test.images)
+    answered, curve = told.argmax(1), roc(told, on.test.labels)
     counts = confusion_matrix(on.test.labels, answered).tolist()
     result = Report.model_validate(
         {"models": measured, "chosen": chosen, "hardware": described(wanted), "confusion": counts}
@@ -67,6 +68,9 @@ def evaluate(
     Path(report.path).write_text(result.model_dump_json(indent=2))
     Path(table.path).write_text(report_page(result, on.test, answered))
     confusion.log_confusion_matrix([str(label) for label in range(10)], counts)
+    confusion.log_roc_curve(
+        curve.false_positive_rate.tolist(), curve.true_positive_rate.tolist(), curve.threshold.tolist()
+    )
     for name, figures in measured.items():
         metrics.log_metric(f"{name}_test_accuracy", figures.test_accuracy)
         if figures.production_accuracy is not None:

@@ -1,10 +1,13 @@
 """Runs of the graph: what started each, how its steps went and what came of it; one record each in the store."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from infra.storage import Store
+from inkloop.evaluation import Report
+from inkloop.gate import Decision
 from inkloop.settings import Settings, Share
 
 PLACE = "loop/runs/"
@@ -28,14 +31,19 @@ class Model(Settings):
     latency_p50_us: NonNegativeFloat
 
 
-class Run(Settings):
-    """One run that ended. Its id sorts by time; times are UTC."""
+class Begun(Settings):
+    """A run that was started. Its id sorts by time; times are UTC."""
 
     id: str
     started: datetime
-    wall_s: NonNegativeFloat
     profile: str
     cause: str  # such as "drift" or "asked for"
+
+
+class Run(Begun):
+    """One run that ended."""
+
+    wall_s: NonNegativeFloat
     steps: tuple[Step, ...]  # that were finished, in the graph's order
     failed: str = ""  # title of the step that ended it; what follows is then empty but for the verdict
     models: dict[str, Model] = Field(default_factory=dict)  # all that were measured
@@ -45,9 +53,35 @@ class Run(Settings):
     verdict: str  # the gate's reason, or what the step failed of
 
 
-def new_id(started: datetime) -> str:
-    """An id for a run that started then."""
-    return f"{started.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
+def new_id(started: datetime, unique: str = "") -> str:
+    """An id for a run that started then. unique: tells it from another of the same moment, where clocks are coarse."""
+    ending = f"-{unique[:8]}" if unique else ""
+    return f"{started.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}{ending}"
+
+
+def finished(begun: Begun, wall_s: float, steps: Sequence[Step], report: Report, decision: Decision) -> Run:
+    """The record of a run that came to its end."""
+    figures = set(Model.model_fields)
+    return Run(
+        **begun.model_dump(),
+        wall_s=round(wall_s, 2),
+        steps=tuple(steps),
+        models={name: Model(**model.model_dump(include=figures)) for name, model in report.models.items()},
+        chosen=report.chosen,
+        challenger=decision.challenger,
+        promoted=decision.promoted,
+        verdict=decision.reason,
+    )
+
+
+def failed(begun: Begun, wall_s: float, steps: Sequence[Step], title: str, verdict: str) -> Run:
+    """The record of a run that a step ended. title: of that step; verdict: what it failed of."""
+    return Run(**begun.model_dump(), wall_s=wall_s, steps=tuple(steps), failed=title, verdict=verdict)
+
+
+def read(store: Store, run_id: str) -> Run:
+    """The record of one run. Raises Missing."""
+    return Run.model_validate_json(store.get(f"{PLACE}{run_id}.json"))
 
 
 def keep(store: Store, run: Run) -> None:

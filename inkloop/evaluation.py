@@ -86,6 +86,35 @@ def confusion_matrix(labels: NDArray[np.int64], answered: NDArray[np.int64]) -> 
     return np.bincount(labels * CLASSES + answered, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
 
 
+@dataclass(frozen=True)
+class Roc:
+    """Points of a receiver operating characteristic, (points,) each, from nothing accepted to everything accepted.
+
+    An answer is accepted if its probability is the threshold or more.
+    """
+
+    false_positive_rate: NDArray[np.float64]
+    true_positive_rate: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+
+
+def roc(probabilities: NDArray[np.float32], labels: NDArray[np.int64], points: int = 50) -> Roc:
+    """The ROC of ten one-against-the-rest questions taken together (micro-average), in few points of even distance.
+
+    probabilities: (n, 10); labels: (n,).
+    """
+    scores, is_it = probabilities.ravel(), (np.arange(CLASSES) == labels[:, None]).ravel()
+    order = np.argsort(-scores, kind="stable")
+    scores, is_it = scores[order].astype(np.float64), is_it[order]
+    last = np.flatnonzero(np.diff(scores, append=-1.0))  # equal ones are accepted together
+    right, wrong = np.cumsum(is_it)[last], np.cumsum(~is_it)[last]
+    true = np.concatenate([[0.0], right / is_it.sum()])
+    false = np.concatenate([[0.0], wrong / (~is_it).sum()])
+    threshold = np.concatenate([[np.nextafter(scores[0], 2.0)], scores[last]])
+    chosen = np.unique(np.searchsorted(true + false, np.linspace(0, 2, points)).clip(max=len(true) - 1))
+    return Roc(false[chosen], true[chosen], threshold[chosen])
+
+
 def latency_us(answers: Answers, images: NDArray[np.uint8], calls: int) -> NDArray[np.float64]:
     """Microseconds that each call with one image took, (calls,), after a warm-up. images: (n, frame, frame)."""
     durations = np.empty(WARMUP_CALLS + calls)

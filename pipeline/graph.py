@@ -1,13 +1,15 @@
 """The one pipeline: the order of the steps and what each hands to the next, the same on a laptop and a cluster."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.augment import augment
+from components.conclude import conclude
 from components.distill import distill
 from components.evaluate import evaluate
 from components.gate import gate as decide
@@ -15,6 +17,7 @@ from components.ingest import ingest
 from components.package import package
 from components.prune import prune
 from components.quantize import quantize
+from components.record import record
 from components.train import train
 from components.tune import tune
 from components.validate import validate
@@ -23,6 +26,8 @@ from infra.storage import open_store
 from inkloop import mnist, sources
 from inkloop.errors import UserError
 from inkloop.lineage import CODE_VARIABLE
+from pipeline.cluster_settings import ClusterSettings
+from pipeline.placement import place
 from pipeline.profile import Profile
 
 TITLES = {
@@ -45,8 +50,8 @@ CODE: dict[str, tuple[str, ...]] = {name: (f"components.{name}",) for name in TI
 CODE["package"] = ("components.package", "serving", "infra", "inkloop")
 # They read and change the champion in the store, which Kubeflow's cache does not see.
 NEVER_CACHED_ON_CLUSTER = {"gate", "package"}
-S3_SECRET = "inkloop-s3"  # of Kubernetes; its keys become these variables of the steps
-S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+# On a cluster alone: what the runner does on a laptop, where it sees more than a step can.
+RECORD_TITLE, CONCLUDE_TITLE = "Keep the record", "Conclude"
 
 
 def arguments_here(
@@ -91,7 +96,6 @@ def arguments_on_cluster(
         "store": store,
         "production": production,
         "warm_start": warm_start,
-        **profile.cluster.model_dump(),
     }
 
 
@@ -100,12 +104,14 @@ def _configurations(profile: Profile) -> dict[str, Any]:
     return profile.model_dump(mode="json", exclude={"cluster", "expected_s"}, exclude_none=True)
 
 
-def build(code: Mapping[str, str] | None = None) -> BaseComponent:
-    """The graph for a cluster; with the steps' code digests, for the local runner.
+def build(code: Mapping[str, str] | None = None, cluster: ClusterSettings | None = None) -> BaseComponent:
+    """The graph for a cluster of these settings; with the steps' code digests, for the local runner.
 
-    On a cluster the image's tag stands for the code, steps are tried again when a node fails, and ask for CPU and
-    memory. On a laptop the digest becomes a part of the cache key, and a mistake is not tried again.
+    On a cluster the image's tag stands for the code, steps are tried again when a node fails, and a step at the end
+    keeps the run's record and tells people of a failure. On a laptop the digest becomes a part of the cache key, a
+    mistake is not tried again, and the runner keeps the record: it knows what was cached, and outlives killed steps.
     """
+    cluster = cluster or ClusterSettings()
 
     @dsl.pipeline(  # type: ignore[untyped-decorator]
         name="inkloop",
@@ -133,62 +139,80 @@ def build(code: Mapping[str, str] | None = None) -> BaseComponent:
         store_id: str = "",
         production: str = "",
         warm_start: str = "",
-        cpu: str = "2",
-        memory: str = "4Gi",
+        profile: str = "",
+        cause: str = "asked for",
     ) -> None:
-        read = ingest(
-            source=source,
-            source_digest=source_digest,
-            data_dir=data_dir,
-            config=data,
-            store=store,
-            production=production,
-        )
-        checked = validate(digits=read.outputs["digits"], config=validation)
-        validated = checked.outputs["validated"]
-        fixed = augment(validated=validated, config=augmentation, seed=seed)
-        recipe = fixed.outputs["recipe"]
-        tuned = tune(validated=validated, recipe=recipe, config=tuning, teacher=teacher, seed=seed)
-        start = {"store": store, "warm_start": warm_start}
-        trained = train(
-            validated=validated, recipe=recipe, best=tuned.outputs["best"], config=teacher, seed=seed, **start
-        )
-        lessons = {"validated": validated, "recipe": recipe, "teacher": trained.outputs["teacher"], "seed": seed}
-        distilled = distill(**lessons, config=student, **start)
-        cut = prune(**lessons, student=distilled.outputs["student"], config=pruning)
-        rounded = quantize(**lessons, pruned=cut.outputs["pruned"], config=quantization)
-        measured = evaluate(
-            validated=validated,
-            deformed=fixed.outputs["deformed"],
-            teacher=trained.outputs["teacher"],
-            student=distilled.outputs["student"],
-            pruned=cut.outputs["pruned"],
-            int8=rounded.outputs["int8"],
-            config=evaluation,
-            hardware=hardware,
-        )
-        home = {"store": store, "store_id": store_id}
-        challenger = measured.outputs["challenger"]
-        decided = decide(validated=validated, challenger=challenger, config=gate, **home)
-        packed = package(
-            validated=validated,
-            teacher=trained.outputs["teacher"],
-            challenger=challenger,
-            report=measured.outputs["report"],
-            decision=decided.outputs["decision"],
-            config=packaging,
-            **home,
-        )
+        run = {
+            "store": store,
+            "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            "started": dsl.PIPELINE_JOB_CREATE_TIME_UTC_PLACEHOLDER,
+            "profile": profile,
+            "cause": cause,
+        }
+        with _concluded(run, cluster) if code is None else contextlib.nullcontext():
+            read = ingest(
+                source=source,
+                source_digest=source_digest,
+                data_dir=data_dir,
+                config=data,
+                store=store,
+                production=production,
+            )
+            checked = validate(digits=read.outputs["digits"], config=validation)
+            validated = checked.outputs["validated"]
+            fixed = augment(validated=validated, config=augmentation, seed=seed)
+            recipe = fixed.outputs["recipe"]
+            tuned = tune(validated=validated, recipe=recipe, config=tuning, teacher=teacher, seed=seed)
+            start = {"store": store, "warm_start": warm_start}
+            trained = train(
+                validated=validated, recipe=recipe, best=tuned.outputs["best"], config=teacher, seed=seed, **start
+            )
+            lessons = {"validated": validated, "recipe": recipe, "teacher": trained.outputs["teacher"], "seed": seed}
+            distilled = distill(**lessons, config=student, **start)
+            cut = prune(**lessons, student=distilled.outputs["student"], config=pruning)
+            rounded = quantize(**lessons, pruned=cut.outputs["pruned"], config=quantization)
+            measured = evaluate(
+                validated=validated,
+                deformed=fixed.outputs["deformed"],
+                teacher=trained.outputs["teacher"],
+                student=distilled.outputs["student"],
+                pruned=cut.outputs["pruned"],
+                int8=rounded.outputs["int8"],
+                config=evaluation,
+                hardware=hardware,
+            )
+            home = {"store": store, "store_id": store_id}
+            challenger = measured.outputs["challenger"]
+            decided = decide(validated=validated, challenger=challenger, config=gate, **home)
+            came_to = {"report": measured.outputs["report"], "decision": decided.outputs["decision"]}
+            packed = package(
+                validated=validated,
+                teacher=trained.outputs["teacher"],
+                challenger=challenger,
+                config=packaging,
+                **came_to,
+                **home,
+            )
+            if code is None:
+                kept = record(**came_to, **run).after(packed)
+                kept.set_display_name(RECORD_TITLE).set_caching_options(enable_caching=False)
+                place(kept, cluster)
 
-        tasks = (read, checked, fixed, tuned, trained, distilled, cut, rounded, measured, decided, packed)
-        for (name, title), task in zip(TITLES.items(), tasks, strict=True):
-            task.set_display_name(title)
-            if code is not None:
-                task.set_env_variable(CODE_VARIABLE, code[name])
-                continue
-            task.set_retry(3, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="10m")
-            task.set_cpu_request(cpu).set_memory_request(memory)
-            task.set_caching_options(enable_caching=name not in NEVER_CACHED_ON_CLUSTER)
-            kubernetes.use_secret_as_env(task, S3_SECRET, {key: key for key in S3_VARIABLES}, optional=True)
+            tasks = (read, checked, fixed, tuned, trained, distilled, cut, rounded, measured, decided, packed)
+            for (name, title), task in zip(TITLES.items(), tasks, strict=True):
+                task.set_display_name(title)
+                if code is not None:
+                    task.set_env_variable(CODE_VARIABLE, code[name])
+                    continue
+                task.set_caching_options(enable_caching=name not in NEVER_CACHED_ON_CLUSTER)
+                place(task, cluster, on_ray=name in ON_RAY)
 
     return inkloop
+
+
+def _concluded(run: Mapping[str, Any], cluster: ClusterSettings) -> dsl.ExitHandler:
+    """What is built inside ends, however it does, with the step `conclude`."""
+    last = conclude(titles={**TITLES, "record": RECORD_TITLE}, api=cluster.api, **run)
+    last.set_display_name(CONCLUDE_TITLE).set_caching_options(enable_caching=False)
+    place(last, cluster, tells=True)
+    return dsl.ExitHandler(last, name="Pipeline")

@@ -20,6 +20,7 @@ from inkloop.qat import QuantizationSettings
 from inkloop.search import TeacherSettings, TuningSettings
 from inkloop.settings import Settings
 from inkloop.sources import IngestSettings
+from pipeline.cluster_settings import ClusterSettings
 
 FOLDER = Path(__file__).parent / "profiles"
 
@@ -27,13 +28,6 @@ Kind = TypeVar("Kind", bound=Settings)
 Step = Literal[
     "ingest", "validate", "augment", "tune", "train", "distill", "prune", "quantize", "evaluate", "gate", "package"
 ]
-
-
-class ClusterSettings(Settings):
-    """What a step asks Kubernetes for."""
-
-    cpu: Annotated[str, Field(pattern=r"^(\d+m|\d+(\.\d+)?)$")] = "2"
-    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?([KMGT]i?)?$")] = "4Gi"
 
 
 class Profile(Settings):

@@ -18,7 +18,7 @@ from monitoring import decisions, retrainings, suspicion
 from monitoring.retrainings import Outcome, Retraining
 from monitoring.signals import without
 from monitoring.suspicion import SuspicionSettings
-from pipeline import cluster, graph
+from pipeline import cluster
 from pipeline import profile as profiles
 from pipeline.run import run
 
@@ -132,8 +132,9 @@ def _run(record: Retraining, place: Place, settings: RetrainingSettings, console
 def _run_on_cluster(store: Store, record: Retraining, place: Place, settings: RetrainingSettings) -> Retraining:
     """Submit it and wait for its end: the lease is held that long."""
     chosen = profiles.load(settings.profile)
-    arguments = graph.arguments_on_cluster(chosen, settings.source, place.store, record.production, record.champion)
-    submitted = cluster.submit(graph.build(), arguments, place.host, f"retraining {record.id}")
+    start = (settings.source, place.store, record.production, record.champion, record.cause)
+    job = cluster.job(settings.profile, chosen, *start)
+    submitted = cluster.submit(job, place.host, f"retraining {record.id}")
     retrainings.keep(store, record.model_copy(update={"verdict": f"runs at {submitted.url}"}))
     state, champion = cluster.ended(place.host, submitted.run_id), registry.reigning(store)
     outcome: Outcome = "failed"

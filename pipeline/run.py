@@ -13,6 +13,7 @@ from infra.ray_head import RayHead
 from infra.storage import open_store
 from inkloop import mnist
 from inkloop.errors import UserError
+from inkloop.evaluation import Report
 from inkloop.gate import Decision
 from pipeline import graph, local, summary, verdict
 from pipeline import profile as profiles
@@ -53,11 +54,11 @@ def run(
     head, steps = RayHead(), list(graph.TITLES)
     up_to_ray = steps[: steps.index(graph.ON_RAY[-1]) + 1]
 
-    begun: list[str] = []
+    entered: list[str] = []
     done: list[local.StepRun] = []
 
     def before(step: str, scratch: Path) -> None:
-        begun.append(step)
+        entered.append(step)
         if step in up_to_ray:
             head.start(scratch / "ray")
         if step in graph.ON_RAY:
@@ -65,51 +66,27 @@ def run(
 
     timed_as = name if source == mnist.NAME else f"{name}, {arguments['source']}"
     started = datetime.now(UTC)
+    begun = runs.Begun(id=runs.new_id(started), started=started, profile=name, cause=cause)
     try:
         finished = local.run(pipeline, arguments, artifacts, console, timed_as, expected_s, stands, before, done.append)
     except BaseException as error:
-        if begun:
+        if entered:
             with contextlib.suppress(UserError):  # the store may be what failed
-                runs.keep(open_store(store), _failed(error, begun[-1], done, started, name, cause))
+                runs.keep(open_store(store), _failed(error, entered[-1], done, begun))
         raise
     came_to = summary.summarize(finished, name)
     summary.write(came_to, artifacts / "latest" / "summary.json")
-    runs.keep(open_store(store), _record(finished, came_to, started, cause))
+    report = Report.model_validate_json(finished.output("evaluate", "report").read_text())
+    decision = Decision.model_validate_json(finished.output("gate", "decision").read_text())
+    runs.keep(open_store(store), runs.finished(begun, finished.wall_s, _steps(finished.steps), report, decision))
     return finished, came_to
 
 
-def _record(finished: local.Run, came_to: summary.Summary, started: datetime, cause: str) -> runs.Run:
-    decision = Decision.model_validate_json(finished.output("gate", "decision").read_text())
-    return runs.Run(
-        id=runs.new_id(started),
-        started=started,
-        wall_s=came_to.wall_s,
-        profile=came_to.profile,
-        cause=cause,
-        steps=_steps(finished.steps),
-        models={name: runs.Model(**model.model_dump()) for name, model in came_to.models.items()},
-        chosen=came_to.chosen,
-        challenger=decision.challenger,
-        promoted=decision.promoted,
-        verdict=decision.reason,
-    )
-
-
-def _failed(
-    error: BaseException, step: str, done: Sequence[local.StepRun], started: datetime, profile: str, cause: str
-) -> runs.Run:
+def _failed(error: BaseException, step: str, done: Sequence[local.StepRun], begun: runs.Begun) -> runs.Run:
     was_stopped = not isinstance(error, Exception)
     ending = " ".join(str(error).splitlines()[-2:])  # of a step's log: the error, and where the whole log is
-    return runs.Run(
-        id=runs.new_id(started),
-        started=started,
-        wall_s=(datetime.now(UTC) - started).total_seconds(),
-        profile=profile,
-        cause=cause,
-        steps=_steps(done),
-        failed=graph.TITLES[step],
-        verdict="it was stopped" if was_stopped else ending,
-    )
+    wall_s = (datetime.now(UTC) - begun.started).total_seconds()
+    return runs.failed(begun, wall_s, _steps(done), graph.TITLES[step], "it was stopped" if was_stopped else ending)
 
 
 def _steps(ran: Sequence[local.StepRun]) -> tuple[runs.Step, ...]:

@@ -224,6 +224,13 @@ def test_the_report_is_of_all_four_models_on_the_test_digits(chain):
     assert "Confusion of the chosen model" in chain.path("evaluate.table").read_text()
 
 
+def test_kubeflow_gets_the_roc(chain):
+    points = chain.known["evaluate.confusion"].metadata["confidenceMetrics"]
+    assert 10 < len(points) <= 50
+    assert (points[0]["falsePositiveRate"], points[0]["recall"]) == (0, 0)
+    assert (points[-1]["falsePositiveRate"], points[-1]["recall"]) == (1, 1)
+
+
 def test_kubeflow_gets_the_confusion_matrix(chain):
     drawn = chain.known["evaluate.confusion"].metadata["confusionMatrix"]
     assert [row["displayName"] for row in drawn["annotationSpecs"]] == [str(label) for label in range(10)]

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from inkloop.evaluation import (
     EvaluationDigits,
@@ -15,6 +16,7 @@ from inkloop.evaluation import (
     latency_us,
     mcnemar,
     measure,
+    roc,
 )
 from inkloop.report import report_page
 from inkloop.runtime import Recognizer
@@ -137,3 +139,23 @@ def test_the_report_page_shows_models_slices_and_every_misread_digit(measured, r
 def test_a_faultless_model_has_no_misread_digits_to_show(measured, test_digits):
     report = Report(models=dict.fromkeys(KINDS, measured), chosen="int8", hardware="cpu", confusion=((0,) * 10,) * 10)
     assert "The 0 digits that it misreads" in report_page(report, test_digits, test_digits.labels)
+
+
+def test_the_roc_lies_on_that_of_all_ten_questions_and_needs_few_points(recognizer, test_digits):
+    probabilities = recognizer.probabilities(test_digits.images)
+    curve = roc(probabilities, test_digits.labels)
+    truth = np.eye(10)[test_digits.labels].ravel()
+    false, true, _ = roc_curve(truth, probabilities.ravel(), drop_intermediate=False)
+    exact = set(zip(false.round(9), true.round(9), strict=True))
+    drawn = list(zip(curve.false_positive_rate.round(9), curve.true_positive_rate.round(9), strict=True))
+    assert set(drawn) <= exact
+    assert drawn[0] == (0, 0) and drawn[-1] == (1, 1) and len(drawn) <= 50
+    area = np.trapezoid(curve.true_positive_rate, curve.false_positive_rate)
+    assert area == pytest.approx(roc_auc_score(truth, probabilities.ravel()), abs=2e-3)
+    assert np.isfinite(curve.threshold).all() and (np.diff(curve.threshold) < 0).all()
+
+
+@pytest.mark.parametrize("told", [0.0, 0.1, 1.0])
+def test_the_roc_of_answers_that_are_all_alike_is_the_diagonal(told):
+    curve = roc(np.full((30, 10), told, np.float32), np.arange(30) % 10)
+    assert curve.false_positive_rate.tolist() == curve.true_positive_rate.tolist() == [0, 1]

@@ -10,10 +10,12 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
+from infra.notifications import NotificationSettings
 from inkloop.errors import UserError
 from pipeline import graph, profile
 from pipeline.cluster import compile_to
 from pipeline.code_digest import files_of
+from pipeline.placement import S3_VARIABLES
 
 GOLDEN = Path(__file__).parent / "golden" / "pipeline.yaml"
 STEPS = [
@@ -46,6 +48,13 @@ def spec(compiled: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def line(spec: dict[str, Any]) -> dict[str, Any]:
+    """The steps of the main line, in the box that the exit step is told of."""
+    tasks: dict[str, Any] = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    return tasks
+
+
+@pytest.fixture(scope="module")
 def platform(compiled: Path) -> dict[str, Any]:
     *_, document = yaml.safe_load_all(compiled.read_text())
     executors: dict[str, Any] = document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -60,20 +69,34 @@ def test_kubeflows_own_schema_knows_every_field(spec: dict[str, Any]):
     json_format.ParseDict(spec, PipelineSpec())
 
 
-def test_the_main_line_is_flat_and_in_order(spec: dict[str, Any]):
+def test_the_main_line_is_flat_and_in_order(spec: dict[str, Any], line: dict[str, Any]):
+    assert set(line) == {*STEPS, "record"}
+    assert not any({"iterator", "triggerPolicy"} & set(task) for task in line.values())
+    for before, after in pairwise([*STEPS, "record"]):
+        assert before in line[after]["dependentTasks"], f"{after} must come after {before}"
+    boxes = {name for name, component in spec["components"].items() if "executorLabel" not in component}
+    assert boxes == {"comp-exit-handler-1"}
+
+
+def test_however_a_run_ends_the_last_step_is_told_how(spec: dict[str, Any], platform: dict[str, Any]):
     tasks = spec["root"]["dag"]["tasks"]
-    assert set(tasks) == set(STEPS)
-    assert not any({"iterator", "triggerPolicy"} & set(task) for task in tasks.values())
-    assert all("executorLabel" in component for component in spec["components"].values())
-    for before, after in pairwise(STEPS):
-        assert before in tasks[after]["dependentTasks"], f"{after} must come after {before}"
+    assert set(tasks) == {"conclude", "exit-handler-1"}
+    last = tasks["conclude"]
+    assert last["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert last["inputs"]["parameters"]["status"]["taskFinalStatus"]["producerTask"] == "exit-handler-1"
+    assert not last["cachingOptions"].get("enableCache")
+    secrets = {each["secretName"]: each for each in platform["exec-conclude"]["secretAsEnv"]}
+    assert secrets["inkloop-notify"]["optional"]
+    variables = {each["envVar"] for each in secrets["inkloop-notify"]["keyToEnv"]}
+    known = {f"INKLOOP_NOTIFY_{name.upper()}" for name in NotificationSettings.model_fields}
+    assert "INKLOOP_NOTIFY_WEBHOOK_URL" in variables <= known
 
 
-def test_steps_have_display_names_and_outputs_have_names(spec: dict[str, Any]):
-    for name, task in spec["root"]["dag"]["tasks"].items():
-        assert task["taskInfo"]["name"] == graph.TITLES[name]
+def test_steps_have_display_names_and_outputs_have_names(spec: dict[str, Any], line: dict[str, Any]):
+    for name, task in line.items():
+        assert task["taskInfo"]["name"] == {**graph.TITLES, "record": graph.RECORD_TITLE}[name]
     for component in spec["components"].values():
-        assert "Output" not in component["outputDefinitions"]["artifacts"]
+        assert "Output" not in component.get("outputDefinitions", {}).get("artifacts", {})
 
 
 @pytest.mark.parametrize(
@@ -100,21 +123,22 @@ def test_what_a_person_looks_at_is_an_artifact_that_kubeflow_draws(
 
 @pytest.mark.parametrize("step", STEPS)
 def test_on_a_cluster_a_step_is_tried_again_and_asks_for_its_resources(
-    spec: dict[str, Any], platform: dict[str, Any], step: str
+    spec: dict[str, Any], line: dict[str, Any], platform: dict[str, Any], step: str
 ):
-    task, executor = spec["root"]["dag"]["tasks"][step], spec["deploymentSpec"]["executors"][f"exec-{step}"]
+    task, executor = line[step], spec["deploymentSpec"]["executors"][f"exec-{step}"]
     assert task["retryPolicy"]["maxRetryCount"] == 3
     assert task["retryPolicy"]["backoffFactor"] == 2.0
-    assert executor["container"]["resources"]["resourceCpuRequest"] == "{{$.inputs.parameters['pipelinechannel--cpu']}}"
-    assert "resourceMemoryRequest" in executor["container"]["resources"]
+    assert executor["container"]["resources"] == {
+        **{"cpuRequest": 2.0, "resourceCpuRequest": "2"},
+        **{"memoryRequest": 4.294967296, "resourceMemoryRequest": "4Gi"},
+    }
     (secret,) = platform[f"exec-{step}"]["secretAsEnv"]
     assert secret["optional"]
-    assert {each["envVar"] for each in secret["keyToEnv"]} == set(graph.S3_VARIABLES)
+    assert {each["envVar"] for each in secret["keyToEnv"]} == set(S3_VARIABLES)
 
 
-def test_all_steps_are_cached_on_a_cluster_but_those_that_hang_on_the_champion(spec: dict[str, Any]):
-    tasks = spec["root"]["dag"]["tasks"]
-    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+def test_all_steps_are_cached_on_a_cluster_but_those_that_hang_on_the_champion(line: dict[str, Any]):
+    cached = {name for name, task in line.items() if task["cachingOptions"].get("enableCache")}
     assert cached == set(STEPS) - {"gate", "package"}
 
 

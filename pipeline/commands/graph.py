@@ -10,7 +10,18 @@ import typer
 from rich.console import Console
 
 from inkloop.errors import UserError
-from pipeline.commands.options import CHECKOUT, DEFAULT_STORE, Artifacts, Data, Hardware, ProfileName, Source, Store
+from pipeline.commands.options import (
+    CHECKOUT,
+    DEFAULT_STORE,
+    Artifacts,
+    Data,
+    Experiment,
+    Hardware,
+    KubeflowHost,
+    ProfileName,
+    Source,
+    Store,
+)
 
 app = typer.Typer()
 
@@ -44,29 +55,82 @@ def run(
 
 
 @app.command("compile")
-def compile_graph(path: Path) -> None:
-    """Write the pipeline as Kubeflow's IR YAML, one for all profiles."""
+def compile_graph(path: Path, profile: ProfileName = "default") -> None:
+    """Write the pipeline as Kubeflow's IR YAML, for the profile's cluster."""
     from pipeline import cluster, graph
+    from pipeline import profile as profiles
 
-    cluster.compile_to(graph.build(), path)
+    cluster.compile_to(graph.build(cluster=profiles.load(profile).cluster), path)
     print(f"{path}: written.")
 
 
 @app.command()
 def submit(
-    host: Annotated[str, typer.Option(envvar="KFP_HOST", help="http://host:port of Kubeflow Pipelines.")] = "",
+    host: KubeflowHost = "",
     profile: ProfileName = "default",
     source: Source = "mnist",
     store: Store = "",
     hardware: Hardware = "",
+    experiment: Experiment = "inkloop",
 ) -> None:
     """Upload the pipeline to Kubeflow and start it; the token of KFP_TOKEN is sent along."""
-    from pipeline import cluster, graph
+    from pipeline import cluster
     from pipeline import profile as profiles
 
+    _require(host)
+    job = cluster.job(profile, profiles.load(profile, hardware), source, store, experiment=experiment)
+    name = f"{Path(profile).stem} {datetime.now(UTC):%Y-%m-%d %H:%M}"
+    submitted = cluster.submit(job, host, name)
+    print(f"Version {submitted.version} runs: {submitted.url}")
+
+
+@app.command()
+def schedule(
+    when: Annotated[
+        str, typer.Option("--cron", help="When: minute, hour, day, month, day of the week; or a word like @daily.")
+    ],
+    host: KubeflowHost = "",
+    profile: ProfileName = "default",
+    source: Source = "mnist",
+    store: Store = "",
+    hardware: Hardware = "",
+    experiment: Experiment = "inkloop",
+) -> None:
+    """Have Kubeflow run the pipeline again and again; the profile's recurring run before is replaced."""
+    from pipeline import cluster
+    from pipeline import profile as profiles
+    from pipeline import schedule as schedules
+
+    _require(host)
+    job = cluster.job(profile, profiles.load(profile, hardware), source, store, cause="schedule", experiment=experiment)
+    made, is_new = schedules.schedule(job, host, when)
+    print(f"{made.name}: {made.cron} (seconds first){'' if is_new else ', as before'}.")
+
+
+@app.command()
+def unschedule(host: KubeflowHost = "", profile: ProfileName = "default", experiment: Experiment = "inkloop") -> None:
+    """Remove the profile's recurring run from Kubeflow."""
+    from pipeline import schedule as schedules
+
+    _require(host)
+    name = Path(profile).stem
+    removed = schedules.unschedule(host, name, experiment)
+    print(f"{name}: removed." if removed else f"{name}: there was no recurring run.")
+
+
+@app.command("schedules")
+def list_schedules(host: KubeflowHost = "", experiment: Experiment = "inkloop") -> None:
+    """List the recurring runs on Kubeflow."""
+    from pipeline import schedule as schedules
+
+    _require(host)
+    found = schedules.schedules(host, experiment)
+    for each in found:
+        print(f"{each.name}: {each.cron} ({each.status.lower()})")
+    if not found:
+        print(f"Experiment {experiment}: no recurring runs.")
+
+
+def _require(host: str) -> None:
     if not host:
         raise UserError("KFP_HOST: not set. Say where Kubeflow Pipelines is, as KFP_HOST=http://host:port.")
-    arguments = graph.arguments_on_cluster(profiles.load(profile, hardware), source, store)
-    name = f"{Path(profile).stem} {datetime.now(UTC):%Y-%m-%d %H:%M}"
-    submitted = cluster.submit(graph.build(), arguments, host, name)
-    print(f"Version {submitted.version} runs: {submitted.url}")

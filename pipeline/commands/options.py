@@ -16,3 +16,5 @@ Source = Annotated[str, typer.Option(help="A data set by name (mnist), a folder 
 Store = Annotated[str, typer.Option(help="Where models are kept: a folder, or s3://bucket/prefix.")]
 By = Annotated[str, typer.Option(envvar="USER", help="Who does this; it is kept.")]
 Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="Kubeflow Pipelines to retrain on; empty: here.")]
+KubeflowHost = Annotated[str, typer.Option("--host", envvar="KFP_HOST", help="http://host:port of Kubeflow Pipelines.")]
+Experiment = Annotated[str, typer.Option(help="The experiment of Kubeflow that its runs are filed under.")]

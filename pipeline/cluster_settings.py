@@ -1,0 +1,60 @@
+"""What the steps ask of a Kubernetes cluster: a profile's `cluster`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeInt, model_validator
+
+from inkloop.settings import Settings
+
+Label = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
+
+
+class Toleration(Settings):
+    """A taint of nodes that a step does not mind, as in a pod's `tolerations`."""
+
+    key: str = ""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""  # empty: all
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.operator == "Exists" and self.value:
+            raise ValueError("a toleration whose operator is Exists has no value")
+        if not self.key and self.operator != "Exists":
+            raise ValueError("a toleration needs a key, or the operator Exists")
+        return self
+
+
+class PodSettings(Settings):
+    """What a step's pod asks for, and which nodes it may run on."""
+
+    cpu: Annotated[str, Field(pattern=r"^(\d+m|\d+(\.\d+)?)$")] = "2"
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?([KMGT]i?)?$")] = "4Gi"
+    node_selector: dict[Label, str] = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+
+
+class TrainingPodSettings(PodSettings):
+    """What `tune`, `train` and `distill` ask for, if it is something else than the other steps."""
+
+    gpus: NonNegativeInt = 0
+    gpu_type: Label = "nvidia.com/gpu"  # the resource's name
+
+
+class ClusterSettings(PodSettings):
+    """How the steps run on Kubeflow. An empty text: as it is without."""
+
+    training: TrainingPodSettings | None = None
+    retries: Annotated[int, Field(ge=0, le=10)] = 3  # of a step, with back-off
+    image: str = ""  # of the steps; INKLOOP_IMAGE goes before it
+    service_account: str = ""  # of Kubernetes, that the steps run as
+    ray_address: Annotated[str, Field(pattern=r"^((ray://)?[\w.-]+:\d+)?$")] = ""  # empty: Ray inside the step
+    pipeline_root: Annotated[str, Field(pattern=r"^((s3|gs|minio)://.+)?$")] = ""  # empty: STORE/artifacts
+    api: Annotated[str, Field(pattern=r"^https?://.+$")] = "http://ml-pipeline.kubeflow:8888"  # as a step reaches it
+
+    @model_validator(mode="after")
+    def _gpus_are_where_training_is(self) -> Self:
+        if self.ray_address and self.training and self.training.gpus:
+            raise ValueError("training.gpus are of a step that trains in its own pod: with ray_address Ray has them")
+        return self
