@@ -50,6 +50,7 @@ class ClusterSettings(PodSettings):
     image: str = ""  # of the steps; INKLOOP_IMAGE goes before it
     service_account: str = ""  # of Kubernetes, that the steps run as
     ray_address: Annotated[str, Field(pattern=r"^((ray://)?[\w.-]+:\d+)?$")] = ""  # empty: Ray inside the step
+    ray_auth_mode: Literal["token", "disabled"] = "token"  # of that Ray
     pipeline_root: Annotated[str, Field(pattern=r"^((s3|gs|minio)://.+)?$")] = ""  # empty: STORE/artifacts
     api: Annotated[str, Field(pattern=r"^https?://.+$")] = "http://ml-pipeline.kubeflow:8888"  # as a step reaches it
 

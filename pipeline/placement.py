@@ -9,10 +9,10 @@ from components.component import IMAGE_VARIABLE
 from infra.notifications import VARIABLE_PREFIX
 from pipeline.cluster_settings import ClusterSettings, TrainingPodSettings
 
-# Secrets of Kubernetes, each of which may be absent; the keys are named like the variables.
+# Secrets of Kubernetes, each of which may be absent; the keys are named like the variables, but for KubeRay's own.
 S3_SECRET, RAY_SECRET, NOTIFY_SECRET = "inkloop-s3", "inkloop-ray", "inkloop-notify"
 S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
-RAY_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+RAY_TOKEN = {"auth_token": "RAY_AUTH_TOKEN"}
 NOTIFY_VARIABLES = tuple(
     f"{VARIABLE_PREFIX}{name}"
     for name in (
@@ -39,7 +39,8 @@ def place(task: PipelineTask, cluster: ClusterSettings, on_ray: bool = False, te
     _with_secret(task, S3_SECRET, S3_VARIABLES)
     if on_ray and cluster.ray_address:
         task.set_env_variable("RAY_ADDRESS", cluster.ray_address)
-        _with_secret(task, RAY_SECRET, RAY_VARIABLES)
+        task.set_env_variable("RAY_AUTH_MODE", cluster.ray_auth_mode)
+        kubernetes.use_secret_as_env(task, RAY_SECRET, RAY_TOKEN, optional=True)
     if tells:
         _with_secret(task, NOTIFY_SECRET, NOTIFY_VARIABLES)
 

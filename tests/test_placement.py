@@ -85,10 +85,8 @@ def test_ray_steps_are_told_the_address_of_the_ray_cluster_and_get_its_token_by_
         secrets = {each["secretName"]: each for each in platform[f"exec-{step}"]["secretAsEnv"]}
         if step in graph.ON_RAY:
             assert told == "ray://inkloop-ray-head:10001"
-            assert {each["envVar"] for each in secrets["inkloop-ray"]["keyToEnv"]} == {
-                "RAY_AUTH_MODE",
-                "RAY_AUTH_TOKEN",
-            }
+            assert environment(spec, step)["RAY_AUTH_MODE"] == "token"
+            assert secrets["inkloop-ray"]["keyToEnv"] == [{"secretKey": "auth_token", "envVar": "RAY_AUTH_TOKEN"}]
             assert secrets["inkloop-ray"]["optional"]
         else:
             assert told is None and "inkloop-ray" not in secrets
