@@ -7,6 +7,8 @@ HARDWARE ?=#          where the model is to run: edge (40 KB, 0.1 ms), cpu (250 
 SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
 OPERATOR ?=#          of make key: 1 for a key that may press the operators' buttons too
+ID ?=#                of make trace: the prediction_id of an answer
+JSON ?=#              of make trace: 1 for JSON
 PERSON ?=#            of make forget: as sent in the header Inkloop-Person
 SETTINGS ?=#          of make watch: a YAML file that says what differs
 PORT ?=#              of make serve (empty: 3000), make dashboard (3001) and make monitor (8000)
@@ -40,7 +42,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup backup restore infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports pipeline-schedule pipeline-unschedule pipeline-schedules
+.PHONY: help setup backup restore infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports pipeline-schedule pipeline-unschedule pipeline-schedules trace
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +116,9 @@ lines-dismiss: $(READY) ## have lines read no longer (STORE=...)
 
 key: $(READY) ## make an API key for corrections, or an operator's, and print it (NAME=... OPERATOR=1 STORE=...)
 	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(OPERATOR),$(if $(filter 1,$(OPERATOR)),--operator,$(error OPERATOR=$(OPERATOR): give 1 for an operator's key, or leave it out))) $(if $(STORE),--store "$(STORE)")
+
+trace: $(READY) ## where an answer comes from, down to the bytes of its training data (ID=prediction_id JSON=1 STORE=...)
+	@$(RUN) -m pipeline trace "$(ID)" $(if $(JSON),--json) $(if $(STORE),--store "$(STORE)")
 
 forget: $(READY) ## remove what one person wrote or labeled from all that was captured (PERSON=... STORE=...)
 	@$(RUN) -m pipeline forget "$(PERSON)" $(if $(STORE),--store "$(STORE)")

@@ -50,6 +50,7 @@ def distill(
             settings.workers,
         )
     figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
-    checkpoint.save(model, Path(student.path), "student", figures, lineage_of(source, seed, teacher=Path(teacher.path)))
+    lineage = lineage_of(source, seed, teacher=Path(teacher.path), warm_start=warm_start)
+    checkpoint.save(model, Path(student.path), "student", figures, lineage)
     for name, value in figures.items():
         metrics.log_metric(name, value)

@@ -18,12 +18,12 @@ def package(
     store: str,
     store_id: str,
 ) -> None:
-    """Write the card, build the Bento, upload the model and its reference; swap the champion if it was promoted."""
+    """Write card, SBOM and Bento, upload the model with reference and SBOM; swap the champion if it was promoted."""
     from pathlib import Path
 
+    from infra import bento as bentos
     from infra import challenger as trial
-    from infra import reference, registry, signing
-    from infra.bento import build
+    from infra import reference, registry, sbom, signing
     from infra.storage import open_store
     from inkloop import artifacts, digits
     from inkloop.card import PackagingSettings, model_card
@@ -41,8 +41,10 @@ def package(
     version = registry.version_of(digest)
     text = model_card(info, version, figures, decided, settings)
     Path(card.path).write_text(text)
-    labels, signatures = {"model": digest, **info.lineage}, signing.signatures(home, digest)
-    build(model, settings.bento_name, version, text, labels, signatures, Path(bento.path))
+    bill = sbom.build(model, digest, (*bentos.PACKAGES, "bentoml"))
+    sbom.publish(home, digest, bill)
+    labels, beside = {"model": digest, **info.lineage}, {**signing.signatures(home, digest), bentos.SBOM: bill}
+    bentos.build(model, settings.bento_name, version, text, labels, beside, Path(bento.path))
     if decided.promoted and decided.champion is not None and settings.promotion != "at once":
         canary = settings.canary_share if settings.promotion == "canary" else None
         trial.challenge(home, digest, canary, by="pipeline")

@@ -50,6 +50,6 @@ def train(
             settings.workers,
         )
     figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
-    checkpoint.save(model, Path(teacher.path), "teacher", figures, lineage_of(source, seed))
+    checkpoint.save(model, Path(teacher.path), "teacher", figures, lineage_of(source, seed, warm_start=warm_start))
     for name, value in figures.items():
         metrics.log_metric(name, value)

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 SERVICE = "serving.service:Inkloop"
+SBOM = "sbom.cdx.json"
 ROOMS = ("inkloop", "infra", "serving")
 PACKAGES = (
     "boto3",
@@ -39,12 +40,12 @@ def build(
     bento_version: str,
     readme: str,
     labels: dict[str, str],
-    signatures: dict[str, bytes],
+    beside: dict[str, bytes],
     target: Path,
 ) -> None:
     """Build the Bento `name:bento_version` of a model directory into the folder `target`, whole or not at all.
 
-    signatures: of the model, by their keys in a store (`infra.signing`); they go along.
+    beside: what goes along, by its name: the model's signatures by their keys in a store (`infra.signing`), its SBOM.
     It needs neither the network nor the user's BentoML home. `bentoml serve TARGET` serves it.
     """
     # BentoML builds from no hidden folder, so not in one beside the target.
@@ -53,9 +54,9 @@ def build(
         for room in ROOMS:
             shutil.copytree(_package(room), context / room, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(model, context / "model")
-        for key, signature in signatures.items():
+        for key, content in beside.items():
             (context / key).parent.mkdir(parents=True, exist_ok=True)
-            (context / key).write_bytes(signature)
+            (context / key).write_bytes(content)
         (context / "README.md").write_text(readme)
         (context / "bentofile.yaml").write_text(yaml.safe_dump(_bentofile(name, labels)))
         subprocess.run(
@@ -78,7 +79,7 @@ def _bentofile(name: str, labels: dict[str, str]) -> dict[str, object]:
         "name": name,
         "description": "file:./README.md",
         "labels": labels,
-        "include": [*(f"{room}/**" for room in ROOMS), "model/**", "signatures/**"],
+        "include": [*(f"{room}/**" for room in ROOMS), "model/**", "signatures/**", SBOM],
         "python": {"packages": [f"{package}=={version(package)}" for package in PACKAGES], "lock_packages": False},
         "docker": {"python_version": "3.11"},
         # A container's own loopback cannot be reached from outside it.

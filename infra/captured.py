@@ -96,6 +96,16 @@ def read(store: Store, start: datetime, end: datetime) -> pa.Table:
     return pa.concat_tables([SCHEMA.empty_table(), *tables(store, start, end)])
 
 
+def find(store: Store, prediction_id: str, around: datetime) -> pa.Table:
+    """The answer of this id, one row or none, with its latest label; around: when it was given, to the hour."""
+    hour = timedelta(hours=1)
+    for table in tables(store, around - hour, around + hour):
+        found = table.filter(pc.equal(table.column("prediction_id"), prediction_id))
+        if found.num_rows:
+            return found
+    return SCHEMA.empty_table()
+
+
 def latest_labels(store: Store, since: datetime) -> pa.Table:
     """The latest label of each prediction labeled since then, of `LABEL_SCHEMA`."""
     found = (get(store, key) for key in keys(store, LABELS, since))

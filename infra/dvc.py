@@ -1,6 +1,8 @@
 """DVC: `data.dvc` pins the bytes in `data/`; a remote, where one is configured, holds them."""
 
 import configparser
+import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,39 @@ def new_version(data_dir: Path) -> str | None:
     return _pinned(data_dir)
 
 
+def pinned(data_dir: Path) -> str | None:
+    """The hash of the version that `data.dvc` pins now, None without DVC."""
+    return _pinned(data_dir) if _is_pinned(data_dir) else None
+
+
+def hash_of(folder: Path) -> str:
+    """The hash that DVC gives to the folder as it is: over the MD5 of each file, and its name."""
+    inside = sorted(
+        (each for each in folder.rglob("*") if each.is_file()), key=lambda each: each.relative_to(folder).parts
+    )
+    listed = [{"md5": _md5(each.read_bytes()), "relpath": each.relative_to(folder).as_posix()} for each in inside]
+    return f"{_md5(json.dumps(listed, sort_keys=True).encode())}.dir"
+
+
+def damaged(data_dir: Path, version: str) -> list[str] | None:
+    """What of a version is not in DVC's cache as it was put there, by file; None if the version is not there at all."""
+    listed = _object(data_dir, version)
+    if not listed.is_file():
+        return None
+    if _md5(content := listed.read_bytes()) != version.removesuffix(".dir"):
+        return [listed.name]
+    places = {each["relpath"]: (each["md5"], _object(data_dir, each["md5"])) for each in json.loads(content)}
+    return [name for name, (md5, place) in places.items() if not place.is_file() or _md5(place.read_bytes()) != md5]
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _object(data_dir: Path, md5: str) -> Path:
+    return data_dir.parent / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+
+
 def _is_pinned(data_dir: Path) -> bool:
     return (data_dir.parent / f"{data_dir.name}.dvc").is_file() and (data_dir.parent / ".dvc" / "config").is_file()
 
@@ -44,8 +79,7 @@ def _has_remote(root: Path) -> bool:
 
 
 def _is_cached(data_dir: Path) -> bool:
-    pinned = _pinned(data_dir)
-    return (data_dir.parent / ".dvc" / "cache" / "files" / "md5" / pinned[:2] / pinned[2:]).is_file()
+    return _object(data_dir, _pinned(data_dir)).is_file()
 
 
 def _pinned(data_dir: Path) -> str:

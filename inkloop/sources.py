@@ -1,7 +1,7 @@
 """Where digits come from: MNIST by name, a folder of labeled pictures, or IDX files, to one table."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -55,14 +55,30 @@ def digest(source: str) -> str:
 
     Raises UserError if there is no such source.
     """
+    return mnist.pin() if source == mnist.NAME else digest_of(files(source, Path()))
+
+
+def files(source: str, data_dir: Path) -> dict[str, str]:
+    """SHA-256, hex, of each file of a source, by name; of `mnist`, of those there are in `data_dir/mnist`.
+
+    Raises UserError if there is no such source.
+    """
     if source == mnist.NAME:
-        return mnist.pin()
-    path = _existing(source)
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else list(_pair(path))
+        folder = data_dir / mnist.NAME
+        found = {name: folder / name for name in mnist.MD5 if (folder / name).is_file()}
+    elif (path := _existing(source)).is_dir():
+        inside = sorted(each for each in path.rglob("*") if each.is_file())
+        found = {each.relative_to(path).as_posix(): each for each in inside}
+    else:
+        found = {each.name: each for each in _pair(path)}
+    return {name: hashlib.sha256(each.read_bytes()).hexdigest() for name, each in found.items()}
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """The digest of a source that is no set known by name, from what `files` says of it."""
     total = hashlib.sha256()
-    for each in files:
-        name = each.relative_to(path).as_posix() if path.is_dir() else each.name
-        total.update(f"{name}\0{hashlib.sha256(each.read_bytes()).hexdigest()}\n".encode())
+    for name, content in files.items():
+        total.update(f"{name}\0{content}\n".encode())
     return total.hexdigest()
 
 

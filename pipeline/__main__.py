@@ -5,12 +5,14 @@ import sys
 import typer
 
 from inkloop.errors import UserError
-from pipeline.commands import backup, captured, exports, graph, keys, lines, loop, strokes, versions
+from pipeline.commands import backup, captured, exports, graph, keys, lines, loop, strokes, trace, versions
 from pipeline.log import StepFailed
 
+COMMANDS = (graph, loop, versions, strokes, lines, captured, exports, backup, trace)
+
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
-for commands in (graph.app, loop.app, versions.app, strokes.app, lines.app, captured.app, exports.app, backup.app):
-    app.add_typer(commands)
+for commands in COMMANDS:
+    app.add_typer(commands.app)
 app.add_typer(keys.keys, name="keys")
 
 

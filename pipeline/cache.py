@@ -24,8 +24,8 @@ class Observer(Protocol):
     def started(self, step: str) -> None:
         """The step's result is not in the cache: it runs now."""
 
-    def finished(self, step: str, seconds: float, cached: bool, outputs: Values) -> None:
-        """The step's outputs are there, made or taken from the cache."""
+    def finished(self, step: str, seconds: float, cached: bool, inputs: Values, outputs: Values) -> None:
+        """The step's outputs are there, made from its inputs or taken from the cache."""
 
 
 class ContentCache(LocalCache):  # type: ignore[misc]
@@ -64,7 +64,7 @@ class ContentCache(LocalCache):  # type: ignore[misc]
             about = outputs.pop(ABOUT, {})
             if about.get("content") == self._contents(outputs) and self._stands(step, inputs, outputs):
                 os.utime(self._entry_path(key))
-                self._observer.finished(step, 0.0, True, outputs)
+                self._observer.finished(step, 0.0, True, inputs, outputs)
                 return outputs
         self._observer.started(step)
         return None
@@ -78,7 +78,7 @@ class ContentCache(LocalCache):  # type: ignore[misc]
                 Path(artifact.path).touch()
         if self._stands(step, inputs, outputs):
             super().put(key, {**outputs, ABOUT: {"step": step, "content": self._contents(outputs)}})
-        self._observer.finished(step, time.monotonic() - start, False, outputs)
+        self._observer.finished(step, time.monotonic() - start, False, inputs, outputs)
 
     def _contents(self, outputs: Values) -> list[str]:
         return [self._sum_of(Path(artifact.path)) for artifact in _artifacts(outputs)]

@@ -37,11 +37,12 @@ PASSED_ON_BY_ENDING = ("_PROXY", "_proxy")
 
 @dataclass(frozen=True)
 class StepRun:
-    """How one step of a run went: seconds it ran (0 if cached), and its outputs by name."""
+    """How one step of a run went: seconds it ran (0 if cached), its inputs (parameters too) and outputs by name."""
 
     name: str
     seconds: float
     cached: bool
+    inputs: Values
     outputs: Values
 
 
@@ -130,8 +131,8 @@ class _Recorder:
         self._before(step, Path.cwd())
         self._progress.started(step)
 
-    def finished(self, step: str, seconds: float, cached: bool, outputs: Values) -> None:
-        self.steps.append(StepRun(step, seconds, cached, outputs))
+    def finished(self, step: str, seconds: float, cached: bool, inputs: Values, outputs: Values) -> None:
+        self.steps.append(StepRun(step, seconds, cached, inputs, outputs))
         places = [Path(output.path).parent for output in outputs.values() if hasattr(output, "path")]
         if places:
             self._link(step, places[0])

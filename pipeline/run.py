@@ -12,12 +12,16 @@ from infra import runs
 from infra.ray_head import RayHead
 from infra.storage import open_store
 from inkloop import mnist
+from inkloop.artifacts import digest
 from inkloop.errors import UserError
 from inkloop.evaluation import Report
 from inkloop.gate import Decision
 from pipeline import graph, local, summary, verdict
 from pipeline import profile as profiles
 from pipeline.code_digest import code_digests
+from pipeline.lineage import Lineage
+
+PUBLISHED = (("evaluate", "challenger"), ("train", "teacher"))  # step and output of the models that go to the store
 
 
 def run(
@@ -56,29 +60,40 @@ def run(
 
     entered: list[str] = []
     done: list[local.StepRun] = []
+    started = datetime.now(UTC)
+    begun = runs.Begun(id=runs.new_id(started), started=started, profile=name, cause=cause)
+    record = Lineage(begun.id, arguments, code, started)
 
     def before(step: str, scratch: Path) -> None:
+        record.begin()
         entered.append(step)
         if step in up_to_ray:
             head.start(scratch / "ray")
         if step in graph.ON_RAY:
             head.wait()
 
+    def after(step: local.StepRun) -> None:
+        done.append(step)
+        record.step(step)
+
     timed_as = name if source == mnist.NAME else f"{name}, {arguments['source']}"
-    started = datetime.now(UTC)
-    begun = runs.Begun(id=runs.new_id(started), started=started, profile=name, cause=cause)
     try:
-        finished = local.run(pipeline, arguments, artifacts, console, timed_as, expected_s, stands, before, done.append)
+        finished = local.run(pipeline, arguments, artifacts, console, timed_as, expected_s, stands, before, after)
     except BaseException as error:
         if entered:
+            failed = _failed(error, entered[-1], done, begun)
             with contextlib.suppress(UserError):  # the store may be what failed
-                runs.keep(open_store(store), _failed(error, entered[-1], done, begun))
+                runs.keep(open_store(store), failed)
+                record.failed(entered[-1], failed.verdict, was_stopped=not isinstance(error, Exception))
         raise
     came_to = summary.summarize(finished, name)
     summary.write(came_to, artifacts / "latest" / "summary.json")
     report = Report.model_validate_json(finished.output("evaluate", "report").read_text())
     decision = Decision.model_validate_json(finished.output("gate", "decision").read_text())
     runs.keep(open_store(store), runs.finished(begun, finished.wall_s, _steps(finished.steps), report, decision))
+    record.end([digest(finished.output(*each)) for each in PUBLISHED])
+    if record.complaint:
+        console.print(record.complaint, style="yellow", highlight=False, soft_wrap=True)
     return finished, came_to
 
 

@@ -19,7 +19,7 @@ class Told:
     def started(self, step: str) -> None:
         self.events.append(f"{step} runs")
 
-    def finished(self, step: str, seconds: float, cached: bool, outputs: Values) -> None:
+    def finished(self, step: str, seconds: float, cached: bool, inputs: Values, outputs: Values) -> None:
         self.events.append(f"{step} {'cached' if cached else 'done'}")
 
 
