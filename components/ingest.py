@@ -23,19 +23,14 @@ def ingest(
     """
     from pathlib import Path
 
-    from infra import datasets, dvc
+    from infra import datasets, pinned_data
     from infra.storage import open_store
     from inkloop import digits as table_of_digits
-    from inkloop import download, mnist, sources
+    from inkloop import mnist, sources
 
     settings = sources.IngestSettings.model_validate(config)
     if source == mnist.NAME:
-        folder = Path(data_dir) / mnist.NAME
-        if not mnist.is_whole(folder):
-            dvc.pull(Path(data_dir))
-        if not mnist.is_whole(folder):
-            print(f"fetched {mnist.NAME} from {download.fetch(folder)}")
-        dvc.record(Path(data_dir))
+        pinned_data.ensure(Path(data_dir))
     table, rejected = sources.read(source, Path(data_dir), settings)
     if production:
         table = sources.with_production(table, datasets.read(open_store(store), production))

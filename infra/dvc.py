@@ -60,6 +60,21 @@ def damaged(data_dir: Path, version: str) -> list[str] | None:
     return [name for name, (md5, place) in places.items() if not place.is_file() or _md5(place.read_bytes()) != md5]
 
 
+def mend(data_dir: Path) -> list[str]:
+    """Throw away what is damaged in DVC's cache of the pinned version, if `data/` is that version. Returns the files."""
+    version = pinned(data_dir)
+    if version is None or not (wrong := damaged(data_dir, version)) or hash_of(data_dir) != version:
+        return []
+    listed = _object(data_dir, version)
+    named = {"relpath": listed.name, "md5": version}
+    entries = [named] if wrong == [listed.name] else json.loads(listed.read_bytes())
+    for each in entries:
+        if each["relpath"] in wrong:
+            _object(data_dir, each["md5"]).unlink(missing_ok=True)
+    listed.unlink(missing_ok=True)  # so that DVC takes the version in anew
+    return wrong
+
+
 def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 

@@ -24,6 +24,9 @@ IMPATIENT = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard
 MANIFEST = "manifest.sha256.json"  # written last, so that its presence says the uploaded folder is whole
 
 
+HINTS = {"NoSuchBucket": "Create the bucket.", "RequestTimeTooSkewed": "Set the clock of this machine."}
+
+
 class Missing(UserError):
     """The store holds nothing under this key."""
 
@@ -127,12 +130,7 @@ class FolderStore(Store):
                 raise Conflict(f"{path}: changed by another process meanwhile. Run again.")
             if if_none_match and path.exists():
                 raise Conflict(f"{path}: already there. Run again.")
-            handle, unfinished = tempfile.mkstemp(dir=self._inside)
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(unfinished).replace(path)
+            self._write(content, path)
             sync_folder(path.parent)
         return _etag(content)
 
@@ -156,6 +154,19 @@ class FolderStore(Store):
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
         (self.root / _checked(key)).unlink(missing_ok=True)
+
+    def _write(self, content: bytes, path: Path) -> None:
+        # One name, under the lock: what a killed process or a full disk leaves there, the next one writes over.
+        unfinished = self._inside / "unfinished"
+        try:
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -230,7 +241,7 @@ class S3Store(Store):
                 raise Conflict(f"{where}: changed by another process meanwhile. Run again.") from error
             if code in {"NoSuchKey", "404"}:
                 raise Missing(f"{where}: not in the store.") from error
-            hint = "Create the bucket." if code == "NoSuchBucket" else "Check the bucket and the AWS_* credentials."
+            hint = HINTS.get(code, "Check the bucket and the AWS_* credentials.")
             raise UserError(f"{where}: refused by {self.s3.meta.endpoint_url} ({code}). {hint}") from error
         except BotoCoreError as error:
             raise UserError(

@@ -1,6 +1,7 @@
 """Runs a graph on this machine by kfp's own local runner: cached by content, resumable, one run at a time, quiet."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -33,6 +34,7 @@ from pipeline.progress import Progress, remembered
 PASSED_ON = ("PATH", "HOME", "USER", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "REQUESTS_CA_BUNDLE")
 PASSED_ON_BY_PREFIX = ("AWS_", "CUDA_", "DVC_", "INKLOOP_", "LC_", "PIP_", "RAY_", "SSL_")
 PASSED_ON_BY_ENDING = ("_PROXY", "_proxy")
+FULL = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def run(
     """
     folder = folder.absolute()
     latest, timings = folder / "latest", folder / "timings.json"
-    with _alone(folder), Log(_emptied(latest) / "run.log") as log:
+    with _room(folder), _alone(folder), Log(_emptied(latest) / "run.log") as log:
         sweep(folder / "cache", folder / "runs")
+        earlier = set((folder / "runs").glob("*"))
         known = json.loads(timings.read_text()) if timings.exists() else {}
         titles = _titles(graph)
         progress = Progress(titles, {**(expected_s or {}), **known.get(profile, {})}, console, lambda: log.last_line)
@@ -100,14 +103,20 @@ def run(
             failed = progress.failed_step()
             if failed is None:
                 raise
-            left, shown = observer.failed(failed.name, folder / "runs")
+            left, shown = observer.failed(failed.name, set((folder / "runs").glob("*")) - earlier)
+            if log.speaks_of(FULL) or _is_full(error):
+                raise _no_room(folder, failed.name) from error
             if (said := log.user_error()) is not None:
                 raise UserError(said.replace(f"{left}/", f"{shown}/")) from error
             ending = "\n".join(log.tail(20)) or "".join(traceback.format_exception(error))
+            if not log.has_traceback():
+                ending += (
+                    "\nIt was ended from outside, without a word: by the system, if memory ran out, or by someone."
+                )
             raise StepFailed(f"The step {failed.name} failed:\n{ending}\nThe whole log: {log.path}") from error
         finally:
             known[profile] = {**known.get(profile, {}), **remembered(list(progress.steps.values()))}
-            with written_whole(timings) as unfinished:
+            with contextlib.suppress(OSError), written_whole(timings) as unfinished:  # no more than an estimate
                 unfinished.write_text(json.dumps(known, indent=1))
         return Run(tuple(observer.steps), time.monotonic() - start)
 
@@ -139,10 +148,13 @@ class _Recorder:
         self._progress.finished(step, seconds, cached, outputs)
         self._after(self.steps[-1])
 
-    def failed(self, step: str, runs: Path) -> tuple[Path, Path]:
-        """Link what the failed step of the newest run left, such as a report of mistakes: its place, and the link."""
-        left = max(runs.glob("*"), default=runs) / step
-        if left.is_dir():
+    def failed(self, step: str, ours: set[Path]) -> tuple[Path, Path]:
+        """Link what the failed step left, such as a report of mistakes: its place, and the link.
+
+        ours: this run's folder, if it has one; by its name, a time, it is not always the newest.
+        """
+        left = next(iter(ours), self._latest) / step
+        if left.is_dir() and left.parent != self._latest:
             self._link(step, left)
         return left, self._latest / step
 
@@ -172,6 +184,33 @@ def _titles(graph: BaseComponent) -> dict[str, str]:
     tasks = graph.pipeline_spec.root.dag.tasks
     in_order = (tasks[name] for name in reversed(topological_sort_tasks(tasks)))
     return {task.component_ref.name.removeprefix("comp-"): task.task_info.name for task in in_order}
+
+
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if _is_full(error):
+            raise _no_room(folder, "") from error
+        raise
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind the error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _no_room(folder: Path, step: str) -> UserError:
+    where = f"the step {step} could not write what it made" if step else "the run could not begin"
+    return UserError(
+        f"{folder}: {FULL[0].lower()}{FULL[1:]}, there or in {tempfile.gettempdir()}, so {where}. "
+        "Make room, then run again: it goes on from the last finished step."
+    )
 
 
 def _emptied(latest: Path) -> Path:

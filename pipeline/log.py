@@ -1,5 +1,6 @@
 """The log of a run: everything kfp and the steps print, in one file; the last lines are kept at hand."""
 
+import contextlib
 import importlib
 import io
 import re
@@ -38,6 +39,7 @@ class Log(io.TextIOBase):
     def write(self, text: str) -> int:
         """Write to the file, and remember whole lines."""
         plain = COLOR.sub("", text)
+        with contextlib.suppress(OSError):  # a full disk: the last lines are still at hand, and say so
         self._file.write(plain)
         # Progress bars end their lines with a carriage return.
         *lines, self._unfinished = (self._unfinished + plain).replace("\r", "\n").split("\n")
@@ -49,11 +51,13 @@ class Log(io.TextIOBase):
 
     def flush(self) -> None:
         """See `io.TextIOBase.flush`."""
+        with contextlib.suppress(OSError):
         self._file.flush()
 
     def close(self) -> None:
         """See `io.TextIOBase.close`."""
         super().close()
+        with contextlib.suppress(OSError):
         self._file.close()
 
     def forget(self) -> None:
@@ -64,6 +68,14 @@ class Log(io.TextIOBase):
     def tail(self, count: int) -> list[str]:
         """The last lines the step printed."""
         return [line.removeprefix("    ") for line in self.lines if _is_said(line)][-count:]
+
+    def has_traceback(self) -> bool:
+        """Whether the step said what it died of."""
+        return any(line.removeprefix("    ") == TRACEBACK for line in self.lines)
+
+    def speaks_of(self, text: str) -> bool:
+        """Whether the step printed this."""
+        return any(text in line for line in self.lines)
 
     def user_error(self) -> str | None:
         """What the step's UserError says, if that is what ended it."""

@@ -170,7 +170,7 @@ def flipped(path: Path) -> Iterator[None]:
 @contextmanager
 def gone(path: Path) -> Iterator[None]:
     """The file or folder is elsewhere meanwhile."""
-    elsewhere = path.with_name("elsewhere")
+    elsewhere = path.with_name(f"{path.name} elsewhere")
     path.rename(elsewhere)
     try:
         yield

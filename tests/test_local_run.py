@@ -15,6 +15,7 @@ import pytest
 
 STEPS = ["ingest", "train", "evaluate"]
 TOY = Path(__file__).parent / "toy"
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,12 @@ class Toy:
     def start(self, environment: dict[str, str] | None = None, **options: object) -> "subprocess.Popen[str]":
         temporary = self.folder.parent / "tmp"
         temporary.mkdir(exist_ok=True)
-        everything = {**os.environ, "PYTHONPATH": str(self.folder), "TMPDIR": str(temporary), **(environment or {})}
+        everything = {
+            **os.environ,
+            "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}",
+            "TMPDIR": str(temporary),
+            **(environment or {}),
+        }
         return subprocess.Popen(
             self.command(**options),
             cwd=self.folder,
