@@ -61,7 +61,7 @@ def damaged(data_dir: Path, version: str) -> list[str] | None:
 
 
 def mend(data_dir: Path) -> list[str]:
-    """Throw away what is damaged in DVC's cache of the pinned version, if `data/` is that version. Returns the files."""
+    """Throw away what is damaged of the pinned version in DVC's cache, if `data/` is that version; its names."""
     version = pinned(data_dir)
     if version is None or not (wrong := damaged(data_dir, version)) or hash_of(data_dir) != version:
         return []

@@ -59,6 +59,8 @@ class Lineage:
 
     def end(self, published: Sequence[str]) -> None:
         """The run has ended well. published: digests of models that are in the store now."""
+        asked = self._arguments
+        keep_files(self._store, asked["source_digest"], sources.files(asked["source"], Path(asked["data_dir"])))
         models = [openlineage.in_store(self._store, f"models/{digest}", digest) for digest in published]
         for key in (sbom.key_of(digest) for digest in published):
             if self._store.exists(key):
@@ -114,7 +116,6 @@ class Lineage:
         digest = self._arguments["source_digest"]
         place = data / mnist.NAME if source == mnist.NAME else Path(source)
         about = {"source": source, "data_dvc": dvc.pinned(data) if source == mnist.NAME else None}
-        keep_files(self._store, digest, sources.files(source, data))
         found = [openlineage.dataset("file", str(place), digest, inkloop_source=about)]
         for place_in_store, name in (("datasets", "production"), ("models", "warm_start")):
             if digest := self._arguments[name]:

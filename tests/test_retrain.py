@@ -10,7 +10,7 @@ from production import Production
 from rich.console import Console
 from served import crown, wait_until
 
-from infra import datasets, lease, registry, runs
+from infra import datasets, lease, openlineage, registry, runs
 from infra.storage import open_store
 from inkloop.digits import Digits
 from inkloop.errors import UserError
@@ -64,6 +64,8 @@ def test_what_goes_wrong_is_kept(production, first, usual, tmp_path):
     (run,) = runs.history(production.store, 9)
     assert (run.failed, run.promoted, run.steps) == ("Ingest digits", False, ())
     assert "The whole log: " in run.verdict
+    events = openlineage.read(production.store, run.id)
+    assert [each["eventType"] for each in events] == ["START", "START", "FAIL", "FAIL"]
 
 
 def test_one_that_is_stopped_says_so_and_lets_the_next_begin(production, first, usual, tmp_path):

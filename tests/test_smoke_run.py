@@ -16,6 +16,7 @@ from infra import registry
 from infra.guard import MARK
 from infra.storage import open_store
 from inkloop import artifacts
+from pipeline import trace
 from pipeline.graph import TITLES
 
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ def on_s3(tmp_path: Path, s3_bucket: str, data_dir: Path) -> Place:
 @pytest.mark.s3
 def test_from_mnist_to_a_champion_on_s3_and_again_from_the_cache(on_s3: Place):
     first = on_s3.run()
-    assert set(first) == {"profile", "wall_s", "steps", "models", "gate"}
+    assert set(first) == {"profile", "wall_s", "steps", "models", "chosen", "hardware", "gate"}
     assert [step["name"] for step in first["steps"]] == STEPS
     assert not any(step["cached"] for step in first["steps"])
     assert set(first["models"]) == {"teacher", "teacher_int8", "student", "student_int8", "pruned", "int8"}
@@ -78,6 +79,11 @@ def test_from_mnist_to_a_champion_on_s3_and_again_from_the_cache(on_s3: Place):
     assert champion is not None
     assert "<h1>Evaluation</h1>" in (on_s3.folder / "latest" / "evaluate-table.html").read_text()
     assert champion.digest == artifacts.digest(on_s3.folder / "latest" / "evaluate" / "challenger")
+
+    record = trace.record_of(open_store(on_s3.store), champion.digest)
+    assert record is not None
+    assert list(record.code()) == STEPS
+    assert record.output("evaluate/challenger")["facets"]["version"]["datasetVersion"] == champion.digest
 
     second = on_s3.run()
     assert all(step["cached"] for step in second["steps"])
