@@ -40,7 +40,7 @@ class Log(io.TextIOBase):
         """Write to the file, and remember whole lines."""
         plain = COLOR.sub("", text)
         with contextlib.suppress(OSError):  # a full disk: the last lines are still at hand, and say so
-        self._file.write(plain)
+            self._file.write(plain)
         # Progress bars end their lines with a carriage return.
         *lines, self._unfinished = (self._unfinished + plain).replace("\r", "\n").split("\n")
         for line in lines:
@@ -52,13 +52,13 @@ class Log(io.TextIOBase):
     def flush(self) -> None:
         """See `io.TextIOBase.flush`."""
         with contextlib.suppress(OSError):
-        self._file.flush()
+            self._file.flush()
 
     def close(self) -> None:
         """See `io.TextIOBase.close`."""
         super().close()
         with contextlib.suppress(OSError):
-        self._file.close()
+            self._file.close()
 
     def forget(self) -> None:
         """Let go of the lines so far: another step begins."""
