@@ -1,4 +1,4 @@
-"""`make bench-recognizer`: what each shape of the default student costs, its controls, topology and checkpointing."""
+"""`make bench-recognizer`: what each setting of a small recognizer costs, its controls, topology and checkpointing."""
 
 import multiprocessing
 import tempfile
@@ -15,7 +15,6 @@ from benchmarks import real_digits, record
 from inkloop import idx
 from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.control import Control, ControlSettings
-from inkloop.distillation import DistillationSettings
 from inkloop.evaluation import latency_us
 from inkloop.formats import onnx_runtime
 from inkloop.losses import LossSettings, classification_loss
@@ -23,9 +22,9 @@ from inkloop.macs import count_macs
 from inkloop.model import ModelSettings, Recognizer, count_parameters, normalize
 from inkloop.topology import topology
 
-STUDENT = DistillationSettings().model
+SHAPE = ModelSettings(hidden_size=40, attention_size=16, fc_size=40, dropout=0.0)
 SHAPES: dict[str, dict[str, Any]] = {
-    "default student": {},
+    "as it is": {},
     "bidirectional: false": {"bidirectional": False},
     "cell: gru": {"cell": "gru"},
     "cell: rnn": {"cell": "rnn"},
@@ -97,9 +96,9 @@ def main() -> None:
         torch.tensor(idx.read(real_digits.folder() / f"t10k-{kind}-ubyte")) for kind in ("images-idx3", "labels-idx1")
     )
     models: dict[str, nn.Module] = {
-        name: Recognizer(STUDENT.model_copy(update=changes)) for name, changes in SHAPES.items()
+        name: Recognizer(SHAPE.model_copy(update=changes)) for name, changes in SHAPES.items()
     }
-    whole = Recognizer(STUDENT)
+    whole = Recognizer(SHAPE)
     models["CNN of its parameters"] = Control(ControlSettings(parameters=count_parameters(whole)))
     models["CNN of its MACs"] = Control(ControlSettings(macs=count_macs(whole)))
     steps = {

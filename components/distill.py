@@ -10,6 +10,7 @@ def distill(
     validated: Input[Dataset],
     recipe: Input[Artifact],
     teacher: Input[Model],
+    soft_labels: Input[Artifact],
     student: Output[Model],
     logs: Output[Artifact],
     metrics: Output[Metrics],
@@ -30,7 +31,7 @@ def distill(
     from infra.storage import open_store
     from inkloop import checkpoint, digits
     from inkloop.augmentation import AugmentationSettings
-    from inkloop.distillation import DistillationSettings, lessons_of
+    from inkloop.distillation import DistillationSettings, Lessons, read_soft_labels
     from inkloop.lineage import lineage_of
 
     settings = DistillationSettings.model_validate(config)
@@ -38,12 +39,11 @@ def distill(
     source = Path(validated.path)
     initial = published.student(open_store(store), warm_start) if warm_start else None
     shape = initial.settings if initial else settings.model
-    train = digits.read(source, "train")
-    lessons = lessons_of(checkpoint.load(Path(teacher.path)), train, settings.teaching)
+    lessons = Lessons(read_soft_labels(Path(soft_labels.path)), settings.teaching)
     with tempfile.TemporaryDirectory() as storage:
         model, state = fit_on_ray(
             Job(shape, settings.training, augmentation, seed, lessons, initial.state_dict() if initial else None),
-            train,
+            digits.read(source, "train"),
             digits.read(source, "validation"),
             Path(storage),
             Path(logs.path),

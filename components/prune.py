@@ -9,7 +9,7 @@ from components.component import component
 def prune(
     validated: Input[Dataset],
     recipe: Input[Artifact],
-    teacher: Input[Model],
+    soft_labels: Input[Artifact],
     student: Input[Model],
     pruned: Output[Model],
     logs: Output[Artifact],
@@ -20,7 +20,7 @@ def prune(
     """Push LSTM units to nothing, cut them, and recover with the teacher's help; the result is a smaller dense LSTM."""
     from pathlib import Path
 
-    from inkloop import checkpoint, digits, pruning
+    from inkloop import checkpoint, digits, distillation, pruning
     from inkloop.augmentation import AugmentationSettings
     from inkloop.lineage import lineage_of
     from inkloop.logs import TrainingLog
@@ -28,7 +28,7 @@ def prune(
     source = Path(validated.path)
     validation = digits.read(source, "validation")
     model, state = pruning.prune(
-        checkpoint.load(Path(teacher.path)),
+        distillation.read_soft_labels(Path(soft_labels.path)),
         checkpoint.load(Path(student.path)),
         digits.read(source, "train"),
         validation,

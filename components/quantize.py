@@ -10,6 +10,7 @@ def quantize(
     validated: Input[Dataset],
     recipe: Input[Artifact],
     teacher: Input[Model],
+    soft_labels: Input[Artifact],
     pruned: Input[Model],
     int8: Output[Model],
     logs: Output[Artifact],
@@ -20,7 +21,7 @@ def quantize(
     """Train the last epochs in rounded weights, then export to ONNX Runtime's INT8 LSTM."""
     from pathlib import Path
 
-    from inkloop import checkpoint, digits, qat
+    from inkloop import checkpoint, digits, distillation, qat
     from inkloop.augmentation import AugmentationSettings
     from inkloop.lineage import lineage_of
     from inkloop.logs import TrainingLog
@@ -29,7 +30,7 @@ def quantize(
     validation = digits.read(source, "validation")
     model = checkpoint.load(Path(pruned.path))
     state = qat.train_quantized(
-        checkpoint.load(Path(teacher.path)),
+        distillation.read_soft_labels(Path(soft_labels.path)),
         model,
         digits.read(source, "train"),
         validation,

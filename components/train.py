@@ -11,6 +11,7 @@ def train(
     recipe: Input[Artifact],
     best: Input[Artifact],
     teacher: Output[Model],
+    soft_labels: Output[Artifact],
     logs: Output[Artifact],
     metrics: Output[Metrics],
     config: dict,
@@ -20,6 +21,8 @@ def train(
 ) -> None:
     """Train the teacher data-parallel with the settings that tuning found; keep what was best on validation.
 
+    soft_labels: what it says of the training digits, once and for all that is taught.
+
     warm_start: digest of a published model whose teacher is trained on; empty: from nothing.
     """
     import tempfile
@@ -28,7 +31,7 @@ def train(
     from infra import warm_start as published
     from infra.ray_train import Job, fit_on_ray
     from infra.storage import open_store
-    from inkloop import checkpoint, digits
+    from inkloop import checkpoint, digits, distillation
     from inkloop.augmentation import AugmentationSettings
     from inkloop.lineage import lineage_of
     from inkloop.search import TeacherSettings
@@ -40,10 +43,11 @@ def train(
     source = Path(validated.path)
     initial = published.teacher(open_store(store), warm_start) if warm_start else None
     shape = initial.settings if initial else settings.model
+    train_digits = digits.read(source, "train")
     with tempfile.TemporaryDirectory() as storage:
         model, state = fit_on_ray(
             Job(shape, training, augmentation, seed, initial=initial.state_dict() if initial else None),
-            digits.read(source, "train"),
+            train_digits,
             digits.read(source, "validation"),
             Path(storage),
             Path(logs.path),
@@ -51,5 +55,6 @@ def train(
         )
     figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
     checkpoint.save(model, Path(teacher.path), "teacher", figures, lineage_of(source, seed, warm_start=warm_start))
+    distillation.write_soft_labels(distillation.soft_labels(model, train_digits), Path(soft_labels.path))
     for name, value in figures.items():
         metrics.log_metric(name, value)

@@ -1,18 +1,23 @@
 """Distillation: a small student learns from the teacher's soft answers (Hinton 2015)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from inkloop.digits import Digits
+from inkloop.files import written_whole
 from inkloop.losses import distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer
 from inkloop.readings import SWEEPS
 from inkloop.settings import Settings, Share
 from inkloop.training import Batch, Loss, TrainingSettings, logits
+
+SOFT_LABELS = "soft_labels"  # in the file
 
 
 class TeachingSettings(Settings):
@@ -41,13 +46,24 @@ class Lessons:
     teaching: TeachingSettings
 
 
-def lessons_of(teacher: Recognizer, train: Digits, teaching: TeachingSettings) -> Lessons:
-    """Let the teacher answer each digit once, undeformed.
+def soft_labels(teacher: Recognizer, train: Digits) -> Tensor:
+    """What the teacher says of each digit, undeformed: logits float (n, 10).
 
-    The student is held to that answer however its copy is deformed (Xie 2020), so that soft labels cost one pass and
+    A student is held to that answer however its copy is deformed (Xie 2020), so that soft labels cost one pass and
     every epoch still sees new deformations.
     """
-    return Lessons(logits(teacher, torch.from_numpy(train.images)), teaching)
+    return logits(teacher, torch.from_numpy(train.images))
+
+
+def write_soft_labels(labels: Tensor, path: Path) -> None:
+    """Keep them in one safetensors file, whole or not at all."""
+    with written_whole(path) as unfinished:
+        save_file({SOFT_LABELS: labels}, unfinished)
+
+
+def read_soft_labels(path: Path) -> Tensor:
+    """The soft labels in a file, float (n, 10)."""
+    return load_file(path)[SOFT_LABELS]
 
 
 def taught_loss(lessons: Lessons) -> Loss:

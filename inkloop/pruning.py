@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
-from inkloop.distillation import TeachingSettings, lessons_of, taught_loss
+from inkloop.distillation import Lessons, TeachingSettings, taught_loss
 from inkloop.errors import UserError
 from inkloop.model import Answer, ModelSettings, Reader, Recognizer, readers_of
 from inkloop.recurrent import ends_of, gates_of
@@ -104,7 +104,7 @@ def _cut_layer(weights: dict[str, Tensor], reader: Reader, depth: int, kept: int
 
 
 def prune(
-    teacher: Recognizer,
+    soft_labels: Tensor,
     student: Recognizer,
     train: Digits,
     validation: Digits,
@@ -115,13 +115,15 @@ def prune(
 ) -> tuple[Recognizer, TrainingState]:
     """Push units to nothing, cut them, recover. The student itself is changed by the first of these.
 
+    soft_labels: what a teacher says of the training digits, logits float (n, 10).
+
     Returns the smaller model with its best weights on the validation digits, and how its recovery went. With nothing to
     cut (a share of 0) it is the student as it is. Raises UserError where units cannot be cut.
     """
     if settings.share == 0:
         return student, TrainingState(best_accuracy=accuracy(student, validation))
     check_prunable(student.settings)
-    taught = taught_loss(lessons_of(teacher, train, settings.teaching))
+    taught = taught_loss(Lessons(soft_labels, settings.teaching))
     sparse = sparsifying_loss(student, taught, settings.lasso)
     first, second = settings.sparsifying, settings.recovering
 

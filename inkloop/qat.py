@@ -1,8 +1,10 @@
 """Quantization-aware training: the last epochs are trained with weights rounded as INT8 will round them."""
 
+from torch import Tensor
+
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
-from inkloop.distillation import TeachingSettings, lessons_of, taught_loss
+from inkloop.distillation import Lessons, TeachingSettings, taught_loss
 from inkloop.model import Recognizer
 from inkloop.quantization import rounded_weights
 from inkloop.settings import Settings
@@ -17,7 +19,7 @@ class QuantizationSettings(Settings):
 
 
 def train_quantized(
-    teacher: Recognizer,
+    soft_labels: Tensor,
     model: Recognizer,
     train: Digits,
     validation: Digits,
@@ -26,7 +28,10 @@ def train_quantized(
     seed: int,
     on_epoch: OnEpoch | None = None,
 ) -> TrainingState:
-    """Train the model on in rounded weights, in place; it ends with the exact weights whose rounding was best."""
-    loss = taught_loss(lessons_of(teacher, train, settings.teaching))
+    """Train the model on in rounded weights, in place; it ends with the exact weights whose rounding was best.
+
+    soft_labels: what a teacher says of the training digits, logits float (n, 10).
+    """
+    loss = taught_loss(Lessons(soft_labels, settings.teaching))
     data = (train, validation, settings.training, augmentation, seed + 3)
     return fit(model, *data, loss=loss, weights=rounded_weights, on_epoch=on_epoch)

@@ -167,10 +167,12 @@ def build(code: Mapping[str, str] | None = None, cluster: ClusterSettings | None
             trained = train(
                 validated=validated, recipe=recipe, best=tuned.outputs["best"], config=teacher, seed=seed, **start
             )
-            lessons = {"validated": validated, "recipe": recipe, "teacher": trained.outputs["teacher"], "seed": seed}
-            distilled = distill(**lessons, config=student, **start)
+            soft_labels = trained.outputs["soft_labels"]
+            lessons = {"validated": validated, "recipe": recipe, "soft_labels": soft_labels, "seed": seed}
+            taught_by = {"teacher": trained.outputs["teacher"]}
+            distilled = distill(**lessons, **taught_by, config=student, **start)
             cut = prune(**lessons, student=distilled.outputs["student"], config=pruning)
-            rounded = quantize(**lessons, pruned=cut.outputs["pruned"], config=quantization)
+            rounded = quantize(**lessons, **taught_by, pruned=cut.outputs["pruned"], config=quantization)
             measured = evaluate(
                 validated=validated,
                 deformed=fixed.outputs["deformed"],

@@ -73,7 +73,7 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
     chain.known["validated"] = dsl.Dataset(name="validated", uri=str(few_digits))
     out, take, data = chain.out, chain.take, {"validated": "validated"}
     learn = data | {"recipe": "augment.recipe"}
-    taught = learn | {"teacher": "train.teacher"}
+    taught = learn | {"soft_labels": "train.soft_labels"}
     models = {"teacher": "train.teacher", "student": "distill.student", "pruned": "prune.pruned"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", ray_head[1])
@@ -98,6 +98,7 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
         train.python_func(
             **take(**learn, best="tune.best"),
             **out(dsl.Model, "train", "teacher"),
+            **out(dsl.Artifact, "train", "soft_labels"),
             **out(dsl.Artifact, "train", "logs"),
             **out(dsl.Metrics, "train", "metrics"),
             config=TEACHER,
@@ -106,7 +107,7 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
             warm_start="",
         )
         distill.python_func(
-            **take(**taught),
+            **take(**taught, teacher="train.teacher"),
             **out(dsl.Model, "distill", "student"),
             **out(dsl.Artifact, "distill", "logs"),
             **out(dsl.Metrics, "distill", "metrics"),
@@ -124,7 +125,7 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
         seed=SEED,
     )
     quantize.python_func(
-        **take(**taught, pruned="prune.pruned"),
+        **take(**taught, teacher="train.teacher", pruned="prune.pruned"),
         **out(dsl.Model, "quantize", "int8"),
         **out(dsl.Artifact, "quantize", "logs"),
         **out(dsl.Metrics, "quantize", "metrics"),
@@ -303,13 +304,16 @@ def test_a_retraining_goes_on_from_the_champion_and_its_teacher(chain, ray_head,
     train.python_func(
         **chain.take(validated="validated", recipe="augment.recipe", best="still.best"),
         **chain.out(dsl.Model, "retrain", "teacher"),
+        **chain.out(dsl.Artifact, "retrain", "soft_labels"),
         **chain.out(dsl.Artifact, "retrain", "logs"),
         **chain.out(dsl.Metrics, "retrain", "metrics"),
         config={"workers": 1.0},
         **start,
     )
     distill.python_func(
-        **chain.take(validated="validated", recipe="augment.recipe", teacher="retrain.teacher"),
+        **chain.take(
+            validated="validated", recipe="augment.recipe", teacher="retrain.teacher", soft_labels="retrain.soft_labels"
+        ),
         **chain.out(dsl.Model, "teach again", "student"),
         **chain.out(dsl.Artifact, "teach again", "logs"),
         **chain.out(dsl.Metrics, "teach again", "metrics"),

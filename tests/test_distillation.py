@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from inkloop.augmentation import AugmentationSettings
 from inkloop.digits import Digits
-from inkloop.distillation import TeachingSettings, lessons_of, taught_loss
+from inkloop.distillation import Lessons, TeachingSettings, soft_labels, taught_loss
 from inkloop.losses import distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer, count_parameters
 from inkloop.readings import Reading
@@ -22,7 +22,7 @@ def taught(teacher: Recognizer, train: Digits, validation: Digits, **teaching: f
     """A new student, taught with slight deformations."""
     torch.manual_seed(0)
     student = Recognizer(PUPIL)
-    loss = taught_loss(lessons_of(teacher, train, TeachingSettings(**teaching)))
+    loss = taught_loss(Lessons(soft_labels(teacher, train), TeachingSettings(**teaching)))
     deformations = AugmentationSettings(rotation_deg=5, scale=0.05, shear=0.05, shift_px=1, elastic_px=0)
     fit(student, train, validation, LESSONS, deformations, seed=0, loss=loss)
     return student
@@ -60,5 +60,6 @@ def test_the_loss_mixes_teacher_and_labels_by_the_share(learnt, train_digits, te
     own = torch.randn(3, 10, generator=torch.Generator().manual_seed(0))
     from_teacher, from_labels = distillation_loss(own, said, 3.0), F.cross_entropy(own, batch.labels)
     expected = teacher_share * from_teacher + (1 - teacher_share) * from_labels
-    loss = taught_loss(lessons_of(learnt, few, TeachingSettings(temperature=3.0, teacher_share=teacher_share)))
+    teaching = TeachingSettings(temperature=3.0, teacher_share=teacher_share)
+    loss = taught_loss(Lessons(soft_labels(learnt, few), teaching))
     torch.testing.assert_close(loss(Answer(own, [], torch.empty(0)), batch), expected)

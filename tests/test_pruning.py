@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from variants import shapes
 
 from inkloop.augmentation import AugmentationSettings
+from inkloop.distillation import soft_labels
 from inkloop.errors import UserError
 from inkloop.export import build
 from inkloop.model import ModelSettings, Reader, Recognizer, count_parameters, normalize, readers_of
@@ -173,10 +174,11 @@ def test_a_pruned_student_recovers_and_its_epochs_are_counted_through(
     trained_model, learnt, train_digits, validation_digits, recipe
 ):
     told: list[tuple[int, int]] = []
+    digits = train_digits.take(slice(0, 2000))
     pruned, state = prune(
-        learnt,
+        soft_labels(learnt, digits),
         trained_model,
-        train_digits.take(slice(0, 2000)),
+        digits,
         validation_digits,
         AugmentationSettings(),
         recipe,

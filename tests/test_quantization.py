@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkloop.augmentation import AugmentationSettings
+from inkloop.distillation import soft_labels
 from inkloop.qat import QuantizationSettings, train_quantized
 from inkloop.quantization import MAX_LEVEL, is_quantized, quantize_rows, round_rows, rounded_weights
 from inkloop.training import TrainingSettings, accuracy
@@ -111,7 +112,8 @@ def test_what_is_trained_in_rounded_weights_is_also_judged_in_them(
         before = accuracy(trained_model, validation_digits)
     recipe = QuantizationSettings(training=TrainingSettings(epochs=1, batch_size=64, learning_rate=3e-3))
     digits = train_digits.take(slice(0, 2000))
-    state = train_quantized(learnt, trained_model, digits, validation_digits, AugmentationSettings(), recipe, seed=0)
+    parts = (digits, validation_digits, AugmentationSettings(), recipe)
+    state = train_quantized(soft_labels(learnt, digits), trained_model, *parts, seed=0)
     with rounded_weights(trained_model):
         after = accuracy(trained_model, validation_digits)
     assert after == pytest.approx(state.best_accuracy)

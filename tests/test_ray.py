@@ -24,7 +24,7 @@ from infra.ray_tune import Base, search
 from inkloop.augmentation import AugmentationSettings
 from inkloop.checkpoint import STATE_NAME, load_state, save_state
 from inkloop.digits import Digits
-from inkloop.distillation import TeachingSettings, lessons_of
+from inkloop.distillation import Lessons, TeachingSettings, soft_labels
 from inkloop.errors import UserError
 from inkloop.model import ModelSettings, Recognizer
 from inkloop.readings import Reading
@@ -88,7 +88,7 @@ def test_two_workers_learn_what_one_would_have(cluster, train, validation, tmp_p
 
 @pytest.mark.slow
 def test_a_teachers_lessons_reach_the_workers(cluster, learnt, train, validation, tmp_path):
-    lessons = lessons_of(learnt, train, TeachingSettings(teacher_share=1.0))
+    lessons = Lessons(soft_labels(learnt, train), TeachingSettings(teacher_share=1.0))
     mislabeled = replace(train, labels=(train.labels + 1) % 10)
     job = replace(JOB, training=JOB.training.model_copy(update={"epochs": 6}), augmentation=None, lessons=lessons)
     student, _ = trained(job, mislabeled, validation, tmp_path)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.compress.students import FOLDER, TEACHER, Data, said_of, told
+from benchmarks.compress.students import FOLDER, Data, said_of, told
 from inkloop import artifacts, checkpoint, pruning
 from inkloop.evaluation import latency_us
 from inkloop.macs import count_macs
@@ -26,7 +26,7 @@ def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[d
             name, settings = f"pruned by {share:.0%}", profile.pruning.model_copy(update={"share": share})
             parts = (data.train, data.validation, profile.augmentation, settings, seed)
             student = checkpoint.load(FOLDER / f"taught-{seed}")
-            model, state = pruning.prune(checkpoint.load(TEACHER), student, *parts, on_epoch=told(name, console))
+            model, state = pruning.prune(data.soft_labels, student, *parts, on_epoch=told(name, console))
             checkpoint.save(model, folder, "int8", {"validation_accuracy": state.best_accuracy}, {})
         rows.append({"part": "pruning", "seed": seed, "share": share} | measured(folder, data))
     return rows

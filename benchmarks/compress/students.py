@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks import record
 from inkloop import artifacts, checkpoint, qat
 from inkloop.digits import Digits
-from inkloop.distillation import DistillationSettings, Lessons, TeachingSettings, taught_loss
+from inkloop.distillation import DistillationSettings, Lessons, TeachingSettings, soft_labels, taught_loss
 from inkloop.model import Recognizer
 from inkloop.quantization import rounded_weights
 from inkloop.training import EpochResult, TrainingState, accuracy, fit, logits
@@ -34,9 +34,9 @@ class Data:
     test: Digits
 
     @cached_property
-    def said_by_teacher(self) -> Tensor:
-        """The teacher's logits of the training digits, float (n, 10): asked once, whatever is taught of them."""
-        return logits(checkpoint.load(TEACHER), torch.from_numpy(self.train.images))
+    def soft_labels(self) -> Tensor:
+        """The teacher's, asked once, whatever is taught of them."""
+        return soft_labels(checkpoint.load(TEACHER), self.train)
 
 
 def kept(name: str, train: Callable[[], tuple[Recognizer, TrainingState]]) -> Recognizer:
@@ -67,7 +67,7 @@ def student(
     def train() -> tuple[Recognizer, TrainingState]:
         torch.manual_seed(seed)
         model = Recognizer(settings.model)
-        loss = None if teaching is None else taught_loss(Lessons(data.said_by_teacher, teaching))
+        loss = None if teaching is None else taught_loss(Lessons(data.soft_labels, teaching))
         parts = (data.train, data.validation, settings.training, profile.augmentation, seed)
         return model, fit(model, *parts, loss=loss, on_epoch=told(name, console))
 
@@ -96,9 +96,7 @@ def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[d
     def train_rounded() -> tuple[Recognizer, TrainingState]:
         model = checkpoint.load(FOLDER / f"taught-{seed}")
         parts = (data.train, data.validation, profile.augmentation, profile.quantization, seed)
-        return model, qat.train_quantized(
-            checkpoint.load(TEACHER), model, *parts, on_epoch=told(f"rounded-{seed}", console)
-        )
+        return model, qat.train_quantized(data.soft_labels, model, *parts, on_epoch=told(f"rounded-{seed}", console))
 
     rounded = kept(f"rounded-{seed}", train_rounded)
     exact = said_of(taught, data.test)
