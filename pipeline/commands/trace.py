@@ -43,7 +43,7 @@ def _draw(chain: "Link") -> None:
 
     def grow(tree: Tree, link: "Link") -> None:
         for name, value in link.facts.items():
-            if value is not None and not isinstance(value, dict):
+            if value not in (None, "") and not isinstance(value, dict):
                 tree.add(Text(f"{name}: {value}", style="dim"))
         for each in link.below:
             grow(tree.add(head(each)), each)
