@@ -13,8 +13,10 @@ from benchmarks import real_digits, record
 from benchmarks.rivals import plain_training
 from inkloop.augmentation import AugmentationSettings, deform
 from inkloop.digits import Digits, Split
+from inkloop.distillation import DistillationSettings
 from inkloop.model import ModelSettings, Recognizer, count_parameters
 from inkloop.readings import Reading
+from inkloop.search import TeacherSettings
 from inkloop.training import TrainingSettings, accuracy, fit
 
 # The shape that the articles describe: rows of one pixel, 128 units each way, attention.
@@ -22,6 +24,12 @@ DESCRIBED = ModelSettings(readings=(Reading(kind="rows", size=1),))
 SHAPE = ModelSettings(hidden_size=40, attention_size=16, fc_size=40, dropout=0.0)
 FAST = TrainingSettings(epochs=6, batch_size=128, optimizer="muon", learning_rate=1e-2, ema_decay=0.99)
 LIGHT = AugmentationSettings(rotation_deg=8, scale=0.08, shear=0.08, shift_px=1.5, elastic_px=1)
+SHAPES = {
+    "described": DESCRIBED,
+    "40 units": SHAPE,
+    "default student": DistillationSettings().model,
+    "default teacher": TeacherSettings().model,
+}
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SAMPLE = 6_000  # digits that the loops are compared on
 BATCH_SIZE = 64  # the articles'
@@ -64,7 +72,7 @@ def augmented_per_s(digits: Digits) -> float:
 def loops(sample: Digits, rounds: int) -> list[dict[str, Any]]:
     """Our loop and the plain one, in turns, on the articles' shape and on ours."""
     rows: list[dict[str, Any]] = []
-    for name, shape in (("described", DESCRIBED), ("ours", SHAPE)):
+    for name, shape in SHAPES.items():
         pairs = [
             (ours_per_s(shape, sample, seed), plain_training.images_per_s(shape, sample, BATCH_SIZE, seed))
             for seed in range(rounds)

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from inkloop import lstm
 from inkloop.digits import Digits
 from inkloop.model import ModelSettings, Recognizer
 
@@ -45,7 +48,20 @@ class Transformed(Dataset[tuple[Tensor, int]]):
 
 
 def images_per_s(shape: ModelSettings, digits: Digits, batch_size: int, seed: int) -> float:
-    """Train the shape for one pass over the digits, on this process's threads; returns digits a second."""
+    """Train the shape for one pass over the digits, by PyTorch's own layers; returns digits a second of one thread.
+
+    In a process of its own, which shares nothing that our training has set up in this one.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), _plainly) as pool:
+        return pool.submit(_images_per_s, shape, digits, batch_size, seed).result()
+
+
+def _plainly() -> None:
+    torch.set_num_threads(1)
+    lstm._lstm = None  # type: ignore[assignment]
+
+
+def _images_per_s(shape: ModelSettings, digits: Digits, batch_size: int, seed: int) -> float:
     torch.manual_seed(seed)
     model, loss = Recognizer(shape).train(), nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
