@@ -1,7 +1,8 @@
 /* An LSTM layer's states and gradients on one core, in chunks of sequences that stay in the cache.
  *
- * Gates come in PyTorch's order: input, forget, change, output. Within a chunk floats lie step by step: (steps, sequences,
- * width), and units are filled up to whole vectors; filled(4, H) floats are 4 gates of H units so filled up. */
+ * Hochreiter 1997 with forget gates (Gers 2000); gates in PyTorch's order: input, forget, change, output. Within a chunk floats
+ * lie step by step, (steps, sequences, width). `units` and `across` are the widths of states and inputs, filled up to whole
+ * vectors with zeros, which stay zeros. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -11,8 +12,8 @@
 #include "lanes.h"
 
 #define GATES 4
-#define CHUNK 32  /* sequences */
-#define SAVED 6   /* floats kept of a unit at each step: its gates, its cell, its state */
+#define CHUNK 32 /* sequences */
+#define SAVED 6  /* floats kept of a unit at each step: its gates, its cell, its state */
 
 typedef struct {
     int sequences, steps, inputs, hidden, ways;
@@ -26,6 +27,7 @@ typedef struct {
 
 static int filled(int size) { return (size + LANES - 1) / LANES * LANES; }
 
+/* A (rows, columns) matrix, laid out as `affine` takes packed weights. */
 ALWAYS void pack(Matrix from, int rows, int columns, float *into) {
     for (int column = 0, vectors; column < columns; column += vectors * LANES) {
         vectors = taken((columns - column) / LANES);
@@ -53,11 +55,13 @@ static float *narrowed(const float *wide, int hidden, int columns, float *into) 
     return into;
 }
 
-static size_t direction_floats(const Layer *layer) { 
+/* What a Direction takes, in floats. */
+static size_t direction_floats(const Layer *layer) {
     size_t units = filled(layer->hidden), inputs = filled(layer->inputs);
     return GATES * units * (2 + 3 * inputs + 3 * units);
 }
 
+/* A direction's weights of those given in PyTorch's order, one after another; `given` is moved behind them. wide: scratch. */
 static Direction laid_out(const Layer *layer, const float **given, float *room, float *wide) {
     int hidden = layer->hidden, inputs = layer->inputs, units = filled(hidden), across = filled(inputs), gates = GATES * units;
     Direction found;
@@ -172,7 +176,8 @@ static void forward(const Layer *layer, const float *in, const Direction *direct
     int steps = layer->steps, hidden = layer->hidden, units = filled(hidden), width = layer->ways * hidden;
     for (int first = 0; first < layer->sequences; first += CHUNK) {
         int count = layer->sequences - first < CHUNK ? layer->sequences - first : CHUNK, all = steps * count;
-        gather(in + (size_t)first * steps * layer->inputs, count, steps, layer->inputs, layer->inputs, filled(layer->inputs), room);
+        const float *from = in + (size_t)first * steps * layer->inputs;
+        gather(from, count, steps, layer->inputs, layer->inputs, filled(layer->inputs), room);
         for (int way = 0; way < layer->ways; way++, saved += SAVED * all * units) {
             read_forward(layer, directions + way, way, room, count, saved);
             scatter(saved + (GATES + 1) * all * units, count, steps, units, hidden, width,
@@ -239,7 +244,8 @@ static void gradients_of(const Layer *layer, const float *in, const float *weigh
 
 /* Floats that either needs room for. */
 static size_t room_of(const Layer *layer) {
-    size_t units = filled(layer->hidden), across = filled(layer->inputs), wide = GATES * units * (units > across ? units : across);
+    size_t units = filled(layer->hidden), across = filled(layer->inputs);
+    size_t wide = GATES * units * (units > across ? units : across);
     size_t chunk = CHUNK * (layer->steps * (2 * across + (1 + GATES) * units) + 2 * units) + GATES * units + across;
     return layer->ways * direction_floats(layer) + (wide > chunk ? wide : chunk);
 }
