@@ -256,6 +256,22 @@ def test_patches_tint_the_picture_too(page):
     assert red[60:108, 60:108].min() > red[4:52, 4:52].min(), "the sixth patch, in reading order, is lighter"
 
 
+def test_sweeps_tint_the_squares_of_their_last_grid(page):
+    def answer_with_sweeps(route: Route) -> None:
+        answer = route.fetch().json()
+        seen = [0.01] * 24 + [0.52] + [0.01] * 24  # of 14 x 14 patches of two pixels, halved once
+        route.fulfill(json={**answer, "attention": {"sweeps2": seen}})
+
+    page.route("**/predict/strokes*", answer_with_sweeps)
+    settled(page, lambda: draw(page, SEVEN))
+    expect(page.locator("#looked-at")).to_have_text("It looked most at patch 25 of 49.")
+    pixels = page.locator("#looked").evaluate(
+        "canvas => [...canvas.getContext('2d').getImageData(0, 0, 224, 224).data].filter((_, i) => i % 4 === 0)"
+    )
+    red = np.array(pixels).reshape(224, 224)
+    assert red[96:128, 96:128].min() > red[36:90, 4:60].min(), "the square in the middle is lighter"
+
+
 def kept_corrections(server: httpx.Client) -> float:
     """How many the server has kept so far."""
     lines = server.get("/metrics").text.splitlines()

@@ -6,11 +6,14 @@ const MARGIN = 40; // canvas pixels for the bars
 const BAR = MARGIN - 8;
 const AMBER = [255, 170, 40];
 
+const square = (x, y, size) => Math.floor(y / size) * Math.ceil(FRAME / size) + Math.floor(x / size);
+
 // Which step of a reading a pixel belongs to.
 const STEP = {
   rows: (x, y, size) => Math.floor(y / size),
   columns: (x, y, size) => Math.floor(x / size),
-  patches: (x, y, size) => Math.floor(y / size) * Math.ceil(FRAME / size) + Math.floor(x / size),
+  patches: square,
+  sweeps: square,
 };
 
 /** Draw it. picture: base64 of the pixels; attention: weights by reading, as {rows2: [...], patches7: [...]}. */
@@ -37,7 +40,16 @@ export function lookedAt(attention) {
 /** A reading of the attention; null for a kind that this page does not know. */
 function reading([name, weights]) {
   const [, kind, size] = /^([a-z]+)(\d+)$/.exec(name) ?? [];
-  return kind in STEP ? { kind, size: Number(size), weights, most: Math.max(...weights) } : null;
+  const most = Math.max(...weights);
+  return kind in STEP ? { kind, size: stepSize(kind, Number(size), weights.length), weights, most } : null;
+}
+
+/** Pixels a side of a step. A sweep's grid of patches has been halved until so many steps were left. */
+function stepSize(kind, size, steps) {
+  if (kind !== "sweeps") return size;
+  let side = Math.ceil(FRAME / size);
+  for (; side ** 2 > steps; size *= 2) side = Math.ceil(side / 2);
+  return size;
 }
 
 /** How much a pixel was looked at, from 0 to 1: the mean over the readings, each against its own most. */
@@ -55,7 +67,7 @@ function tinted(ink, heat) {
   return `rgb(${light})`;
 }
 
-/** The weights of rows at the right edge, of columns at the lower one; patches show as tint alone. */
+/** The weights of rows at the right edge, of columns at the lower one; patches and sweeps show as tint alone. */
 function drawBars(pen, { kind, size, weights, most }) {
   const [end, thick] = [FRAME * CELL + 4, size * CELL - 2];
   weights.forEach((weight, step) => {
@@ -67,7 +79,7 @@ function drawBars(pen, { kind, size, weights, most }) {
 
 function place({ kind, size, weights, most }) {
   const step = weights.indexOf(most);
-  if (kind === "patches") return `patch ${step + 1} of ${weights.length}`;
+  if (STEP[kind] === square) return `patch ${step + 1} of ${weights.length}`;
   const [first, last] = [step * size + 1, Math.min((step + 1) * size, FRAME)];
   return first === last ? `${kind.slice(0, -1)} ${first}` : `${kind} ${first} to ${last}`;
 }
