@@ -1,7 +1,8 @@
 """`make bench-accuracy`: how far the recurrent core gets, by size; each model is kept, with its card.
 
 A seed whose model is in `artifacts/accuracy` is measured, not trained again; one that was stopped goes on after
-its last epoch. The epoch is chosen by validation digits; the test digits are read once, in the end.
+its last epoch. What other goals and seeds came to before is left as it is. The epoch is chosen by validation digits;
+the test digits are read once, in the end.
 """
 
 import argparse
@@ -188,15 +189,15 @@ def main() -> None:
     train, validation, test = (real_digits.split(name) for name in ("train", "validation", "test"))
     hard = dict(hard_digits.corrupted(test))
     chosen = [goal for goal in GOALS if goal.name in (options.goals or [each.name for each in GOALS])]
-    rows = []
+    rows = {(row["goal"], row["seed"]): row for row in record.rows("accuracy")}
     for seed in options.seeds:
         for goal in chosen:
             folder = trained(goal, seed, train, validation, console)
-            rows.append(measured(goal, seed, folder, test, hard))
+            row = rows[goal.name, seed] = measured(goal, seed, folder, test, hard)
             with written_whole(folder / artifacts.CARD_NAME) as path:
-                path.write_text(card(goal, rows[-1]))
-            record.keep("accuracy", rows)
-    console.print(shown(rows))
+                path.write_text(card(goal, row))
+            record.keep("accuracy", [rows[each] for each in sorted(rows)])
+    console.print(shown([rows[each] for each in sorted(rows)]))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,13 @@ def machine() -> dict[str, Any]:
     return {"cpu": model, "cores": psutil.cpu_count(), "memory_gb": memory_gb, "system": platform.platform()}
 
 
+def rows(name: str) -> list[dict[str, Any]]:
+    """What was kept of a benchmark so far."""
+    path = RESULTS / f"{name}.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.is_file() else []
+    return found
+
+
 def keep(name: str, rows: list[dict[str, Any]]) -> None:
     """Write `benchmarks/results/NAME.json`."""
     RESULTS.mkdir(parents=True, exist_ok=True)
