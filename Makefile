@@ -57,7 +57,7 @@ $(READY): requirements.lock $(wildcard inkloop/*.c inkloop/*.h)
 	$(UV) pip install --quiet --python $(RUN) --reinstall --no-deps --no-build-isolation -e .
 	@touch $@
 
-pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full HARDWARE=edge|cpu|gpu SOURCE=... STORE=...)
+pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full|edge HARDWARE=edge|cpu|gpu SOURCE=... STORE=...)
 	@$(RUN) -m pipeline run --profile "$(PROFILE)" $(if $(HARDWARE),--hardware "$(HARDWARE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
 
 pipeline-submit: $(READY) ## upload the pipeline to Kubeflow and start it (KFP_HOST=http://... PROFILE=... STORE=s3://... EXPERIMENT=...)

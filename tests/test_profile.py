@@ -46,7 +46,7 @@ def test_a_profile_may_start_from_a_shipped_one(written):
         ("student: 3", "student: Input should be a mapping"),
         ("pruning: {share: 1.5}", r"pruning\.share: .*less than 1"),
         ("teacher: {model: {hidden_size: 0}}", r"hidden_size: .*greater than 0"),
-        ("base: smoek", "base: 'smoek' is no profile to start from. There are default, full, retrain, smoke"),
+        ("base: smoek", "base: 'smoek' is no profile to start from. There are default, edge, full, retrain, smoke"),
         ("seed: [1, 2]", "seed: .*integer"),
         ("seed: yes", "seed: yes and no have no meaning here"),
         ("seed: -1", "seed: .*greater than or equal to 0"),
@@ -104,7 +104,7 @@ def test_a_profile_that_is_not_text_is_refused(tmp_path: Path):
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are():
-    with pytest.raises(UserError, match="default, full, retrain, smoke"):
+    with pytest.raises(UserError, match="default, edge, full, retrain, smoke"):
         profile.load("smoek")
 
 

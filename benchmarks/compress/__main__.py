@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    console, chosen = Console(), profile.load("default")
+    console, chosen = Console(), profile.load("edge")
     splits = (real_digits.split(name) for name in ("train", "validation", "test"))
     data = students.Data(*splits)
     rows = [row for seed in options.seeds for row in students.of_seed(data, chosen, seed, console)]

@@ -1,4 +1,4 @@
-"""The curve of pruning: how many units may go, against accuracy, size, arithmetic and time."""
+"""The curve of pruning: how many units of the small model may go, against accuracy, size, arithmetic and time."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks import record
 from benchmarks.compress.students import FOLDER, Data, said_of, told
 from inkloop import artifacts, checkpoint, pruning
 from inkloop.evaluation import latency_us
@@ -13,19 +14,20 @@ from inkloop.macs import count_macs
 from inkloop.runtime import Recognizer as Runtime
 from pipeline.profile import Profile
 
+SMALL = record.ROOT / "benchmarks" / "models" / "small"
 CALLS = 400  # of one picture
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[dict[str, Any]]:
-    """Each share of a taught student's units cut, and recovered as the profile does; figures in INT8."""
+    """Each share of the small model's units cut, and recovered as the profile does; figures in INT8."""
     rows = []
     for share in SHARES:
         folder = FOLDER / f"pruned-{share:g}-{seed}"
         if not (folder / artifacts.INFO_NAME).is_file():
             name, settings = f"pruned by {share:.0%}", profile.pruning.model_copy(update={"share": share})
             parts = (data.train, data.validation, profile.augmentation, settings, seed)
-            student = checkpoint.load(FOLDER / f"taught-{seed}")
+            student = checkpoint.load(SMALL)
             model, state = pruning.prune(data.soft_labels, student, *parts, on_epoch=told(name, console))
             checkpoint.save(model, folder, "int8", {"validation_accuracy": state.best_accuracy}, {})
         rows.append({"part": "pruning", "seed": seed, "share": share} | measured(folder, data))

@@ -23,14 +23,15 @@ def write(rows: Rows) -> None:
         "# Compression",
         "    make bench-compress     # writes this page; goes on where it was stopped",
         f"One thread ({record.machine()['cpu']}). The teacher is `benchmarks/models/teacher`; students have the\n"
-        "default profile's shape and are trained as it says. Everything was chosen by validation digits; accuracies\n"
+        "shape of the profile `edge` and are trained as it says. Everything was chosen by validation digits; accuracies\n"
         "are of MNIST's 10,000 test digits, means over seeds with the least and the most in brackets.",
         "## Distillation",
         _compared(students, ("alone", "taught")),
         "Temperature and the teacher's share of the loss, one seed, a short training, validation digits:",
         _teaching([row for row in rows if row["part"] == "teaching"]),
         "## Pruning",
-        "Whole units of every recurrent layer are pushed to nothing, cut, and the rest recovers. In INT8.",
+        "Whole units of every recurrent layer of `benchmarks/models/small` are pushed to nothing, cut, and the rest\n"
+        "recovers with the teacher's help. In INT8, one seed.",
         _curve(curve),
         "![Accuracy and time against the share of units cut](compression.svg)",
         _pruning_claim(curve),

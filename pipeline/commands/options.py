@@ -10,7 +10,7 @@ DEFAULT_STORE = str(CHECKOUT / "store")
 
 Artifacts = Annotated[Path, typer.Option(help="Where outputs, cache and log go.")]
 Data = Annotated[Path, typer.Option(help="Where data sets known by name are kept.")]
-ProfileName = Annotated[str, typer.Option("--profile", help="smoke, default, full, or a YAML file.")]
+ProfileName = Annotated[str, typer.Option("--profile", help="smoke, default, full, edge, or a YAML file.")]
 Hardware = Annotated[str, typer.Option(help="Where the model is to run: edge, cpu or gpu; empty: as the profile says.")]
 Source = Annotated[str, typer.Option(help="A data set by name (mnist), a folder of digits, or an IDX file.")]
 Store = Annotated[str, typer.Option(help="Where models are kept: a folder, or s3://bucket/prefix.")]
