@@ -23,8 +23,8 @@ def write(rows: Rows) -> None:
         "# Compression",
         "    make bench-compress     # writes this page; goes on where it was stopped",
         f"One thread ({record.machine()['cpu']}). The teacher is `benchmarks/models/teacher`; students have the\n"
-        "shape of the profile `edge` and are trained as it says. Everything was chosen by validation digits; accuracies\n"
-        "are of MNIST's 10,000 test digits, means over seeds with the least and the most in brackets.",
+        "shape of the profile `edge` and are trained as it says. Everything was chosen by validation digits;\n"
+        "accuracies are of MNIST's 10,000 test digits, means over seeds with the least and the most in brackets.",
         "## Distillation",
         _compared(students, ("alone", "taught")),
         "Temperature and the teacher's share of the loss, one seed, a short training, validation digits:",
