@@ -20,10 +20,9 @@ import pytest
 import yaml
 
 from monitoring.operator import serve as dashboard
-from pipeline import graph
+from pipeline import placement
 from pipeline.watch import LoopSettings
 from serving.app import create_app
-from serving.service import Inkloop
 from serving.shipper import LAST_TRY_S
 
 ROOT = Path(__file__).parents[1]
@@ -224,7 +223,7 @@ def test_every_config_map_is_there_and_every_secret_is_documented(overlay):
             else:
                 assert name in DOCUMENTED_SECRETS and f"`{name}`" in docs, name
     assert not of_kind(overlay, "Secret")
-    assert graph.S3_SECRET in DOCUMENTED_SECRETS
+    assert {placement.S3_SECRET, placement.RAY_SECRET, placement.NOTIFY_SECRET} <= DOCUMENTED_SECRETS
 
 
 def test_every_key_that_is_mounted_is_in_its_config_map(overlay):
@@ -320,7 +319,7 @@ def test_ports_and_probes_are_those_that_our_programs_answer_on(overlay):
     serve, watch, page = (container_of(overlay, name) for name in ("serve", "watch", "dashboard"))
     paths = {getattr(route, "path", "") for route in create_app(K8S).routes}
 
-    assert serve["ports"][0]["containerPort"] == Inkloop.config["http"]["port"]
+    assert serve["ports"][0]["containerPort"] == served_port()
     assert {serve[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} <= paths
     assert watch["ports"][0]["containerPort"] == LoopSettings().metrics_port
     assert page["ports"][0]["containerPort"] == inspect.signature(dashboard.serve).parameters["port"].default
@@ -389,3 +388,9 @@ def test_what_is_fetched_from_elsewhere_is_pinned_and_in_no_overlay():
     assert all(re.fullmatch(r"v?\d+\.\d+\.\d+", version) for version in versions.values())
     for path in K8S.rglob("kustomization.yaml"):
         assert "://" not in "".join(yaml.safe_load(path.read_text()).get("resources", []))
+
+
+def served_port() -> int:
+    """The service's own. In a process of its own: once imported, it answers for every server of its process."""
+    ask = "from serving.service import Inkloop; print(Inkloop.config['http']['port'])"
+    return int(subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout)
