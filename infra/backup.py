@@ -18,7 +18,8 @@ def copy(source: Store, target: Store) -> int:
     """
     if target.list():
         raise UserError(f"{target}: not empty. Name an empty place; nothing is overwritten.")
-    registry.reigning(source)
+    if registry.champion(source) is None:
+        raise UserError(f"{source}: no store with a champion, and no copy of one. Check the place.")
     pointers = {key: source.get(key) for key in source.list(POINTERS)}
     copied = 0
     for key in source.list():

@@ -11,6 +11,7 @@ from pipeline.commands.options import CHECKOUT, DEFAULT_STORE, Data, Store
 if TYPE_CHECKING:
     from pipeline.links import Link
 
+WIDTH = 1000  # the terminal wraps what is longer than its lines; rich would cut it, and a link's state with it
 STYLES = {"ok": "green", "changed": "bold red", "missing": "yellow", "recorded": "dim"}
 
 app = typer.Typer()
@@ -53,4 +54,4 @@ def _draw(chain: "Link") -> None:
 
     tree = Tree(head(chain))
     grow(tree, chain)
-    Console().print(tree, soft_wrap=True)
+    Console(width=WIDTH).print(tree)
