@@ -42,9 +42,10 @@ def test_states_and_gradients_are_those_of_pytorch(batch, steps, features, hidde
     sequence = (scale * torch.randn(batch, steps, features)).requires_grad_(not is_first)
     theirs, ours = layer(sequence)[0], lstm.states(layer, sequence)
     of_states = torch.randn_like(theirs)
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)
+    rounding = 4e-6 * scale  # sums of large inputs are rounded more
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=rounding)
     for one, other in zip(*(gradients(layer, sequence, each, of_states) for each in (ours, theirs)), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-5 * float(other.abs().max() + 1))
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=10 * rounding * float(other.abs().max() + 1))
 
 
 @needs_compiled
