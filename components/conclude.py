@@ -25,7 +25,7 @@ def conclude(
     from inkloop.errors import UserError
 
     since = datetime.fromisoformat(started)
-    begun = runs.Begun(id=runs.new_id(since, run_id), started=since, profile=profile, cause=cause)
+    begun = runs.begin(since, profile, cause, run_id)
     try:
         tasks = kubeflow.tasks(api, run_id)
     except UserError as error:  # the record is worth keeping without them

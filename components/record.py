@@ -25,7 +25,7 @@ def record(
     from inkloop.gate import Decision
 
     since = datetime.fromisoformat(started)
-    begun = runs.Begun(id=runs.new_id(since, run_id), started=since, profile=profile, cause=cause)
+    begun = runs.begin(since, profile, cause, run_id)
     figures = Report.model_validate_json(Path(report.path).read_text())
     decided = Decision.model_validate_json(Path(decision.path).read_text())
     wall_s = (datetime.now(UTC) - since).total_seconds()

@@ -59,6 +59,11 @@ def new_id(started: datetime, unique: str = "") -> str:
     return f"{started.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}{ending}"
 
 
+def begin(started: datetime, profile: str, cause: str, unique: str = "") -> Begun:
+    """A run that starts then; for the last see `new_id`."""
+    return Begun(id=new_id(started, unique), started=started, profile=profile, cause=cause)
+
+
 def finished(begun: Begun, wall_s: float, steps: Sequence[Step], report: Report, decision: Decision) -> Run:
     """The record of a run that came to its end."""
     figures = set(Model.model_fields)

@@ -61,7 +61,7 @@ def run(
     entered: list[str] = []
     done: list[local.StepRun] = []
     started = datetime.now(UTC)
-    begun = runs.Begun(id=runs.new_id(started), started=started, profile=name, cause=cause)
+    begun = runs.begin(started, name, cause)
     record = Lineage(begun.id, arguments, code, started)
 
     def before(step: str, scratch: Path) -> None:

@@ -24,6 +24,7 @@ import s3
 from PIL import Image
 from served import crown, wait_until
 from server import DECISION, free_port, launch, wait_until_ready
+from small_disk import small_disk
 
 from benchmarks.load import Request, all_at_once
 from infra import captured, registry
@@ -398,23 +399,14 @@ def test_who_closes_in_the_middle_of_a_question_leaves_nothing_behind(strict, di
 
 
 @pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
+def disk(tmp_path) -> Iterator[Path]:
     """A disk of 1 MiB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"only root may mount a small disk here ({mounted.stderr.decode().strip()})")
-    try:
+    with small_disk(tmp_path / "disk", "1m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_a_full_disk_costs_records_which_are_counted_and_never_an_answer(
-    store, small_disk, recognizer, test_digits, capfd
-):
-    ours = {"INKLOOP_CAPTURE_FOLDER": str(small_disk), "INKLOOP_CAPTURE_SHIP_INTERVAL_S": "3600"}
+def test_a_full_disk_costs_records_which_are_counted_and_never_an_answer(store, disk, recognizer, test_digits, capfd):
+    ours = {"INKLOOP_CAPTURE_FOLDER": str(disk), "INKLOOP_CAPTURE_SHIP_INTERVAL_S": "3600"}
     lost = 'inkloop_not_captured_total{reason="disk"}'
     waits = {**RAW, "inkloop-capture": "wait"}
     with serving(store, **ours) as served, Bystander(served, recognizer, test_digits.images[:100], 0.002) as someone:
@@ -428,7 +420,7 @@ def test_a_full_disk_costs_records_which_are_counted_and_never_an_answer(
         assert not is_kept()
         label = {"prediction_id": someone.ids[0], "label": 7}
         assert served.client.post("/feedback", json=label).status_code == 507
-        for segment in sorted(small_disk.rglob("*.segment"))[:1]:
+        for segment in sorted(disk.rglob("*.segment"))[:1]:
             segment.unlink()
         back_s = wait_until(is_kept, 10)
         assert served.client.post("/feedback", json=label).status_code == 200

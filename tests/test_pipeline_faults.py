@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import s3
 from served import wait_until
+from small_disk import small_disk
 from test_lineage import flipped
 from test_local_run import STEPS, Toy, hang, runs, toy  # noqa: F401 - a fixture
 
@@ -32,15 +33,8 @@ KIB = 1024
 @pytest.fixture
 def disk(tmp_path):
     """A disk of 256 KiB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", place], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"only root may mount a small disk here ({mounted.stderr.strip()})")
-    try:
+    with small_disk(tmp_path / "disk", "256k") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def fill(disk: Path, left_kib: int) -> Path:
