@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-# One bit less than INT8 has: without VNNI, a CPU's vpmaddubsw adds two products of 8 bits each in 16, and saturates.
-MAX_LEVEL = 63
+# All of INT8's range: levels are widened before they are multiplied. A CPU without VNNI that multiplied them as bytes
+# would add two products in 16 bits, and saturate.
+MAX_LEVEL = 127
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:

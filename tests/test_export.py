@@ -16,7 +16,7 @@ from inkloop import artifacts, checkpoint
 from inkloop.errors import UserError
 from inkloop.export import build, export
 from inkloop.model import ModelSettings, Recognizer, normalize
-from inkloop.quantization import quantize_rows, rounded_weights
+from inkloop.quantization import MAX_LEVEL, quantize_rows, rounded_weights
 from inkloop.readings import Reading
 from inkloop.runtime import Recognizer as Runtime
 
@@ -121,7 +121,15 @@ def test_int8_levels_in_the_file_are_those_of_training(trained_model):
     levels, scales = quantize_rows(trained_model.head.weight.detach())
     np.testing.assert_array_equal(stored["head.weight"], levels)
     np.testing.assert_array_equal(stored["head.weight.scales"], scales)
-    assert all(np.abs(each).max() <= 63 for each in stored.values() if each.dtype == np.int8)
+    assert all(np.abs(each).max() <= MAX_LEVEL for each in stored.values() if each.dtype == np.int8)
+
+
+def test_int8_levels_are_widened_before_anything_multiplies_them(trained_model):
+    """Multiplied as bytes, they would saturate on a CPU without VNNI."""
+    graph = build(trained_model, int8=True).graph
+    levels = {each.name for each in graph.initializer if each.data_type == onnx.TensorProto.INT8}
+    readers = {node.op_type for node in graph.node if levels & set(node.input)}
+    assert readers == {"DequantizeLinear"}
 
 
 def test_weights_in_the_file_are_called_as_in_torch(trained_model):

@@ -21,8 +21,10 @@ def with_dynamic_lstms(model: onnx.ModelProto) -> onnx.ModelProto:
         scales, stored = [], []
         for widened in node.input[1:3]:
             levels, scale = made_by[made_by[widened].input[0]].input[:2]
-            matrices = constants[levels].reshape(ways, -1, constants[levels].shape[1]).transpose(0, 2, 1)
-            by_way = constants[scale].reshape(ways, -1)
+            # It multiplies bytes: without VNNI two products are added in 16 bits, which must not saturate.
+            halves = np.round(constants[levels] / 2).astype(np.int8)
+            matrices = halves.reshape(ways, -1, halves.shape[1]).transpose(0, 2, 1)
+            by_way = 2 * constants[scale].reshape(ways, -1)
             stored.append(_add(graph, f"{levels}.transposed", matrices))
             scales += [
                 _add(graph, f"{scale}.by_way", by_way),
