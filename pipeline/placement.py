@@ -5,8 +5,9 @@ import os
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from components.component import IMAGE_VARIABLE
+from components.component import IMAGE, IMAGE_VARIABLE
 from infra.notifications import VARIABLE_PREFIX
+from inkloop.lineage import CODE_VARIABLE
 from pipeline.cluster_settings import ClusterSettings, TrainingPodSettings
 
 # Secrets of Kubernetes, each of which may be absent; the keys are named like the variables, but for KubeRay's own.
@@ -28,8 +29,10 @@ def place(task: PipelineTask, cluster: ClusterSettings, on_ray: bool = False, te
     task.set_cpu_request(pod.cpu).set_memory_request(pod.memory)
     if cluster.retries:
         task.set_retry(cluster.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="10m")
-    if cluster.image and IMAGE_VARIABLE not in os.environ:
-        task.set_container_image(cluster.image)
+    own_image = cluster.image if IMAGE_VARIABLE not in os.environ else ""
+    if own_image:
+        task.set_container_image(own_image)
+    task.set_env_variable(CODE_VARIABLE, f"image {own_image or IMAGE}")  # what models say of the code that made them
     for key, value in pod.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
     for toleration in pod.tolerations:

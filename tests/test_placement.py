@@ -117,3 +117,9 @@ def test_a_step_may_be_tried_once_only(compiled):
 def test_a_mistake_is_named_by_its_key(compiled, text: str, said: str):
     with pytest.raises(UserError, match=said):
         compiled(f"cluster: {text}")
+
+
+def test_models_say_in_which_image_they_were_made(compiled):
+    """There the image's tag stands for the code; on a laptop it is a digest of the step's modules."""
+    assert environment(compiled(GPUS)[0], "train")["INKLOOP_CODE"] == "image registry/inkloop:7"
+    assert environment(compiled("base: smoke")[0], "train")["INKLOOP_CODE"].startswith("image ghcr.io/inkloop/")
