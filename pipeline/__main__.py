@@ -19,7 +19,10 @@ app.add_typer(keys.keys, name="keys")
 def main() -> None:
     """Run a command; a mistake that the user can mend ends it with one sentence and exit code 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))  # or typer would draw a box around what it finds wrong
+    except typer.TyperException as error:
+        print(error.format_message(), file=sys.stderr)
+        sys.exit(error.exit_code)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -214,5 +214,5 @@ def test_without_a_host_the_command_says_what_is_missing():
     command = [sys.executable, "-m", "pipeline", "submit", "--host", "", "--profile", "smoke"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("KFP_HOST: not set.")
+    assert ended.stderr.startswith("KFP_HOST, STORE: not set.")
     assert "Traceback" not in ended.stderr

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from inkloop.errors import UserError
 from pipeline.commands.options import (
     CHECKOUT,
     DEFAULT_STORE,
@@ -21,6 +20,7 @@ from pipeline.commands.options import (
     ProfileName,
     Source,
     Store,
+    require,
 )
 
 app = typer.Typer()
@@ -77,7 +77,7 @@ def submit(
     from pipeline import cluster
     from pipeline import profile as profiles
 
-    _require(host)
+    require(KFP_HOST=host, STORE=store)
     job = cluster.job(profile, profiles.load(profile, hardware), source, store, experiment=experiment)
     name = f"{Path(profile).stem} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     submitted = cluster.submit(job, host, name)
@@ -88,7 +88,7 @@ def submit(
 def schedule(
     when: Annotated[
         str, typer.Option("--cron", help="When: minute, hour, day, month, day of the week; or a word like @daily.")
-    ],
+    ] = "",
     host: KubeflowHost = "",
     profile: ProfileName = "default",
     source: Source = "mnist",
@@ -101,7 +101,7 @@ def schedule(
     from pipeline import profile as profiles
     from pipeline import schedule as schedules
 
-    _require(host)
+    require(CRON=when, KFP_HOST=host, STORE=store)
     job = cluster.job(profile, profiles.load(profile, hardware), source, store, cause="schedule", experiment=experiment)
     made, is_new = schedules.schedule(job, host, when)
     print(f"{made.name}: {made.cron} (seconds first){'' if is_new else ', as before'}.")
@@ -112,7 +112,7 @@ def unschedule(host: KubeflowHost = "", profile: ProfileName = "default", experi
     """Remove the profile's recurring run from Kubeflow."""
     from pipeline import schedule as schedules
 
-    _require(host)
+    require(KFP_HOST=host)
     name = Path(profile).stem
     removed = schedules.unschedule(host, name, experiment)
     print(f"{name}: removed." if removed else f"{name}: there was no recurring run.")
@@ -123,14 +123,9 @@ def list_schedules(host: KubeflowHost = "", experiment: Experiment = "inkloop") 
     """List the recurring runs on Kubeflow."""
     from pipeline import schedule as schedules
 
-    _require(host)
+    require(KFP_HOST=host)
     found = schedules.schedules(host, experiment)
     for each in found:
         print(f"{each.name}: {each.cron} ({each.status.lower()})")
     if not found:
         print(f"Experiment {experiment}: no recurring runs.")
-
-
-def _require(host: str) -> None:
-    if not host:
-        raise UserError("KFP_HOST: not set. Say where Kubeflow Pipelines is, as KFP_HOST=http://host:port.")

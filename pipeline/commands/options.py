@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from inkloop.errors import UserError
+
 CHECKOUT = Path(__file__).parents[2]
 DEFAULT_STORE = str(CHECKOUT / "store")
 
@@ -18,3 +20,18 @@ By = Annotated[str, typer.Option(envvar="USER", help="Who does this; it is kept.
 Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="Kubeflow Pipelines to retrain on; empty: here.")]
 KubeflowHost = Annotated[str, typer.Option("--host", envvar="KFP_HOST", help="http://host:port of Kubeflow Pipelines.")]
 Experiment = Annotated[str, typer.Option(help="The experiment of Kubeflow that its runs are filed under.")]
+
+# What a command cannot do without, as make's variables have it.
+NEEDED = {
+    "CRON": 'CRON="0 3 * * *"',
+    "ID": "ID=... (the prediction_id of an answer)",
+    "KFP_HOST": "KFP_HOST=http://host:port",
+    "STORE": "STORE=s3://bucket/prefix",
+    "VERSION": "VERSION=... (the model_version of an answer)",
+}
+
+
+def require(**given: str) -> None:
+    """Raise a UserError that names all of the variables that are empty. given: each by its name in `NEEDED`."""
+    if missing := [name for name, value in given.items() if not value]:
+        raise UserError(f"{', '.join(missing)}: not set. Give {', '.join(NEEDED[name] for name in missing)}.")

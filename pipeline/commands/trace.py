@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.options import CHECKOUT, DEFAULT_STORE, Data, Store
+from pipeline.commands.options import CHECKOUT, DEFAULT_STORE, Data, Store, require
 
 if TYPE_CHECKING:
     from pipeline.links import Link
@@ -28,6 +28,7 @@ def trace(
     from infra.storage import open_store
     from pipeline import trace as tracing
 
+    require(ID=prediction)
     chain = tracing.trace(open_store(store), prediction, data.absolute())
     if as_json:
         print(json.dumps(dataclasses.asdict(chain), indent=2, default=str))

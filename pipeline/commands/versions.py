@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from inkloop.errors import UserError
-from pipeline.commands.options import DEFAULT_STORE, By, Store
+from pipeline.commands.options import DEFAULT_STORE, By, Store, require
 
 Version = Annotated[str, typer.Argument(help="The model_version of an answer, or a whole digest.")]
 
@@ -33,6 +33,7 @@ def readmit(version: Version, store: Store = DEFAULT_STORE) -> None:
     from infra import registry
     from infra.storage import open_store
 
+    require(VERSION=version)
     home = open_store(store)
     registry.readmit(home, digest := registry.resolve(home, version))
     print(f"Model {registry.version_of(digest)} may be promoted again.")
@@ -50,6 +51,7 @@ def challenge(
     from infra import challenger, registry
     from infra.storage import open_store
 
+    require(VERSION=version)
     if shadow == (canary is not None):
         raise UserError("challenge: give either --shadow or --canary SHARE.")
     home = open_store(store)
