@@ -25,8 +25,9 @@ class StepSummary(BaseModel):
 
 
 class ModelSummary(BaseModel):
-    """One model on the test set: accuracy in 0..1, bytes of its ONNX file, median time of one image on one thread."""
+    """One model: accuracies in 0..1, bytes of its ONNX file, median time of one image on one thread."""
 
+    validation_accuracy: float  # by which one of them was chosen
     test_accuracy: float
     parameters: int
     size_bytes: int
@@ -78,12 +79,13 @@ def show(summary: Summary, latest: Path, sample: Path, serve: str | None, consol
     sample: a digit's picture; serve: the command that serves the champion, None if there is none.
     """
     shown = Table("model")
-    for heading in ("test accuracy", "parameters", "size", "latency p50"):
+    for heading in ("validation accuracy", "test accuracy", "parameters", "size", "latency p50"):
         shown.add_column(heading, justify="right")
     for name, model in summary.models.items():
         size, latency = f"{model.size_bytes / 1000:,.1f} KB", f"{model.latency_p50_us:,.0f} µs"
         name = f"{name}, chosen" if name == summary.chosen else name
-        shown.add_row(name, f"{model.test_accuracy:.2%}", f"{model.parameters:,}", size, latency)
+        accuracies = f"{model.validation_accuracy:.2%}", f"{model.test_accuracy:.2%}"
+        shown.add_row(name, *accuracies, f"{model.parameters:,}", size, latency)
     console.print(shown)
     cached = sum(step.cached for step in summary.steps)
     wall = clock(summary.wall_s) if summary.wall_s >= 1 else "less than a second"

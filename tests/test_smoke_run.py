@@ -71,7 +71,7 @@ def test_from_mnist_to_a_champion_on_s3_and_again_from_the_cache(on_s3: Place):
     assert not any(step["cached"] for step in first["steps"])
     assert set(first["models"]) == {"teacher", "teacher_int8", "student", "student_int8", "pruned", "int8"}
     for model in first["models"].values():
-        assert set(model) == {"test_accuracy", "parameters", "size_bytes", "latency_p50_us"}
+        assert set(model) == {"validation_accuracy", "test_accuracy", "parameters", "size_bytes", "latency_p50_us"}
         assert 0.7 < model["test_accuracy"] <= 1
     assert first["models"]["int8"]["size_bytes"] < first["models"]["pruned"]["size_bytes"] / 2
     assert first["gate"]["promoted"]

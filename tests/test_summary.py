@@ -6,22 +6,33 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.summary import GateSummary, Summary, show
+from pipeline.summary import GateSummary, ModelSummary, Summary, show
+
+GATE = GateSummary(promoted=False, reason="reads 40.00% of the test digits, 90.00% are needed")
+
+
+def shown(models: dict[str, ModelSummary], serve: str | None = None) -> str:
+    """What a run with these models says at its end. serve: the command that serves the champion."""
+    hardware = "cpu (250 KB, 0.5 ms)"
+    console = Console(file=io.StringIO(), width=200)
+    summary = Summary(profile="smoke", wall_s=1, steps=[], models=models, chosen="int8", hardware=hardware, gate=GATE)
+    show(summary, Path("latest"), Path("digit.png"), serve, console)
+    return console.file.getvalue()
 
 
 @pytest.mark.parametrize(("serve", "asked"), [("make serve STORE=elsewhere", True), (None, False)])
 def test_the_next_commands_speak_of_a_champion_only_where_there_is_one(serve: str | None, asked: bool):
-    gate = GateSummary(promoted=False, reason="reads 40.00% of the test digits, 90.00% are needed")
-    console = Console(file=io.StringIO(), width=200)
-    show(
-        Summary(
-            profile="smoke", wall_s=1, steps=[], models={}, chosen="int8", hardware="cpu (250 KB, 0.5 ms)", gate=gate
-        ),
-        Path("latest"),
-        Path("digit.png"),
-        serve,
-        console,
-    )
-    said = console.file.getvalue()
+    said = shown({}, serve)
     assert ("make serve STORE=elsewhere" in said and "curl" in said) == asked
     assert "tensorboard --logdir" in said
+
+
+def test_the_accuracy_that_the_choice_was_made_by_stands_beside_that_of_the_test_digits():
+    figures = {"test_accuracy": 0.9926, "parameters": 26_971, "size_bytes": 39_900, "latency_p50_us": 59.0}
+    head, row = (
+        line
+        for line in shown({"int8": ModelSummary(validation_accuracy=0.9931, **figures)}).splitlines()
+        if "accuracy" in line or "int8, chosen" in line
+    )
+    assert head.index("validation accuracy") < head.index("test accuracy")
+    assert row.index("99.31%") < row.index("99.26%")
