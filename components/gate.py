@@ -12,6 +12,7 @@ def gate(
     decision: Output[Artifact],
     metrics: Output[Metrics],
     config: dict,
+    hardware: dict,
     store: str,
     store_id: str,
 ) -> None:
@@ -26,10 +27,12 @@ def gate(
     from inkloop import digits
     from inkloop.evaluation import answers
     from inkloop.gate import Candidate, GateSettings, decide
+    from inkloop.hardware import HardwareSettings, budget_of, described
     from inkloop.runtime import Recognizer
     from inkloop.slices import slices_of
 
     source, model, home = Path(validated.path), Recognizer(Path(challenger.path)), open_store(store)
+    wanted = HardwareSettings.model_validate(hardware)
     test = digits.read(source, "test", from_production=False)
     production = digits.read(source, "test", from_production=True)
 
@@ -37,7 +40,8 @@ def gate(
         right, newest = (
             answers(model, each) == each.labels if len(each) else np.zeros(0, bool) for each in (test, production)
         )
-        return Candidate(model.digest, right, newest, barred)
+        is_too_large = model.info.size_bytes / 1000 > budget_of(wanted).size_kb
+        return Candidate(model.digest, right, newest, barred, described(wanted) if is_too_large else None)
 
     champion, current = None, registry.champion(home)
     if current is not None:

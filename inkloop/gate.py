@@ -29,6 +29,7 @@ class Candidate:
     right: NDArray[np.bool_]
     production: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     barred: str | None = None  # why it may not be champion, whatever it reads: it was rolled back
+    too_large_for: str | None = None  # of a champion: the hardware that the challenger is for, if it does not fit there
 
 
 class Comparison(Settings):
@@ -137,7 +138,10 @@ def _verdict(
         return f"the first champion: reads {accuracy:.2%} of the test digits", True
     if challenger.digest == champion.digest:
         return "it is the champion already", False
-    return _compared(test, production, worse, settings.significance)
+    reason, promoted = _compared(test, production, worse, settings.significance)
+    if not promoted and champion.too_large_for is not None:
+        reason += f"; the champion is too large for {champion.too_large_for}: give each hardware its own STORE=..."
+    return reason, promoted
 
 
 def _compared(

@@ -185,7 +185,7 @@ def build(code: Mapping[str, str] | None = None, cluster: ClusterSettings | None
             )
             home = {"store": store, "store_id": store_id}
             challenger = measured.outputs["challenger"]
-            decided = decide(validated=validated, challenger=challenger, config=gate, **home)
+            decided = decide(validated=validated, challenger=challenger, config=gate, hardware=hardware, **home)
             came_to = {"report": measured.outputs["report"], "decision": decided.outputs["decision"]}
             packed = package(
                 validated=validated,

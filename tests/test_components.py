@@ -155,6 +155,7 @@ def decide(
         **chain.out(dsl.Artifact, step, "decision"),
         **chain.out(dsl.Metrics, step, "metrics"),
         config=CONFIGS["gate"] | changes,
+        hardware=HARDWARE,
         store=store or str(chain.folder / "store"),
         store_id="unused",
     )
