@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inkloop.rnn_weights import ends_of
+
 try:
     from inkloop import _lstm
 except ImportError:  # it was installed where there is no C compiler
@@ -31,7 +33,7 @@ def takes(layer: nn.RNNBase, sequence: Tensor) -> bool:
 
 def states(layer: nn.RNNBase, sequence: Tensor) -> Tensor:
     """sequence float (batch, steps, features). Returns (batch, steps, ways * hidden)."""
-    ends = ("l0", "l0_reverse") if layer.bidirectional else ("l0",)
+    ends = ends_of(layer)
     weights = torch.cat([layer.get_parameter(f"{part}_{end}").flatten() for end in ends for part in PARTS])
     found: Tensor = _States.apply(sequence, weights, layer.hidden_size, len(ends))  # type: ignore[no-untyped-call]
     return found

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from inkloop.recurrent import gates_of
+from inkloop.rnn_weights import gates_of
 
 
 def count_macs(model: nn.Module, frame: int = 28) -> int:

@@ -13,7 +13,7 @@ from torch import nn
 from inkloop.files import written_whole
 from inkloop.onnx_constants import SCALES
 from inkloop.quantization import quantize_rows
-from inkloop.recurrent import ends_of
+from inkloop.rnn_weights import ends_of
 
 ONNX_NAMES = {"LSTM": "LSTM", "GRU": "GRU", "RNN_TANH": "RNN"}
 # PyTorch's gates in ONNX's order: of (input, forget, cell, output) and of (reset, update, new).

@@ -11,7 +11,7 @@ from inkloop.digits import Digits
 from inkloop.distillation import Lessons, TeachingSettings, taught_loss
 from inkloop.errors import UserError
 from inkloop.model import Answer, ModelSettings, Reader, Recognizer, readers_of
-from inkloop.recurrent import ends_of, gates_of
+from inkloop.rnn_weights import ends_of, gates_of
 from inkloop.settings import Settings, ShareBelowOne
 from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingState, accuracy, fit
 
