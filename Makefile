@@ -51,13 +51,14 @@ setup: $(READY) ## install the locked packages into .venv (every other target do
 
 $(READY): requirements.lock $(wildcard inkloop/*.c inkloop/*.h)
 	@command -v $(PYTHON) > /dev/null || { echo "Python 3.11 is needed, and $(PYTHON) is not there. Install it, or name it: make setup PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "Setting up: the packages of requirements.lock go into .venv and our C code is compiled; a minute or two, once."
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
 	@test -x $(UV) && $(UV) --version | grep -q ' $(UV_VERSION)' || $(RUN) -m pip install --quiet uv==$(UV_VERSION)
-	$(UV) pip install --quiet --compile-bytecode --python $(RUN) -r requirements.lock
-	$(UV) pip install --quiet --python $(RUN) --reinstall --no-deps --no-build-isolation -e .
+	@$(UV) pip install --quiet --compile-bytecode --python $(RUN) -r requirements.lock
+	@$(UV) pip install --quiet --python $(RUN) --reinstall --no-deps --no-build-isolation -e .
 	@touch $@
 
-pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full|edge HARDWARE=edge|cpu|gpu SOURCE=... STORE=...)
+pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full|edge says what is trained, HARDWARE=edge|cpu|gpu which of it goes on; SOURCE=... STORE=...)
 	@$(RUN) -m pipeline run --profile "$(PROFILE)" $(if $(HARDWARE),--hardware "$(HARDWARE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
 
 pipeline-submit: $(READY) ## upload the pipeline to Kubeflow and start it (KFP_HOST=http://... PROFILE=... STORE=s3://... EXPERIMENT=...)
