@@ -1,6 +1,7 @@
 """A profile: the configuration of every step, from defaults in code and a YAML file that says what differs."""
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -28,6 +29,22 @@ Kind = TypeVar("Kind", bound=Settings)
 Step = Literal[
     "ingest", "validate", "augment", "tune", "train", "distill", "prune", "quantize", "evaluate", "gate", "package"
 ]
+
+
+class _KeyTwice(ValueError):
+    """A key stands twice in one mapping: YAML's own rules forbid it, PyYAML takes the last."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads safe YAML whose keys stand once each. Raises _KeyTwice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise _KeyTwice(f"{key.value}: stands there twice, again in line {key.start_mark.line + 1}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 class Profile(Settings):
@@ -111,9 +128,11 @@ def _read(name: str) -> tuple[dict[str, Any], Path]:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        changes = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        changes = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file.") from error
+    except _KeyTwice as error:
+        raise UserError(f"{path}: {error}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
     except yaml.YAMLError as error:

@@ -78,6 +78,8 @@ def test_a_profile_may_start_from_a_shipped_one(written):
         ("cluster: {memory: much}", r"cluster\.memory: .*match"),
         ("expected_s: {trian: 3}", r"expected_s\.trian: .*'train'"),
         ("expected_s: {train: -3}", r"expected_s\.train: .*greater than or equal to 0"),
+        ("seed: 1\nseed: 2", "seed: stands there twice, again in line 2"),
+        ("student:\n  training: {epochs: 3, epochs: 4}", "epochs: stands there twice, again in line 2"),
         ("- student", "must be a mapping"),
         ("student: {", "not YAML"),
     ],
