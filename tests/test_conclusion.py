@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from figures import FIGURES, REPORT
 from kfp import dsl, local
 from kubeflow import Failure, Kubeflow
 
@@ -14,25 +15,12 @@ from components.record import record
 from infra import runs
 from infra.storage import open_store
 from inkloop.errors import UserError
-from inkloop.evaluation import ModelReport, Report
 from inkloop.gate import Decision
 from pipeline import graph
 
 STARTED = "2026-11-25T12:00:00Z"
 RUN = {"run_id": "r1", "started": STARTED, "profile": "smoke", "cause": "schedule"}
 ID = "20261125T120000.000000Z-r1"
-FIGURES = ModelReport(
-    validation_accuracy=0.98,
-    test_accuracy=0.99,
-    deformed_accuracy=0.9,
-    parameters=79_069,
-    size_bytes=97_239,
-    latency_p50_us=110,
-    latency_p99_us=150,
-    slices={},
-)
-
-
 DECISION = Decision(
     promoted=True,
     reason="reads 99.00% of the test digits",
@@ -70,8 +58,7 @@ def task(name: str, state: str, seconds: int = 60, said: str = "") -> dict:
 
 def succeed(store: Path, folder: Path) -> None:
     """The last step of the main line."""
-    report = Report(models={"int8": FIGURES}, chosen="int8", hardware="cpu", confusion=())
-    for name, value in (("report", report), ("decision", DECISION)):
+    for name, value in (("report", REPORT), ("decision", DECISION)):
         (folder / name).write_text(value.model_dump_json())
     record.python_func(
         report=dsl.Artifact(uri=str(folder / "report")),
@@ -96,7 +83,7 @@ def test_a_run_that_succeeded_is_kept_with_its_figures_and_steps(receiver: Kubef
     receiver.tasks = [task("train-driver", "SUCCEEDED"), task("train", "SUCCEEDED", 90), task("ingest", "SUCCEEDED", 4)]
     kept = end(tmp_path / "store", receiver, "COMPLETE")
     assert (kept.id, kept.profile, kept.cause, kept.failed) == (ID, "smoke", "schedule", "")
-    assert kept.models["int8"].test_accuracy == 0.99
+    assert kept.models["int8"].test_accuracy == FIGURES.test_accuracy
     assert (kept.promoted, kept.challenger, kept.verdict) == (True, DECISION.challenger, DECISION.reason)
     assert [(step.title, step.seconds) for step in kept.steps] == [("Ingest digits", 4), ("Train teacher", 90)]
     assert kept.wall_s > 0

@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from figures import REPORT
 from kfp.dsl import Artifact, Dataset, Markdown, Model
 from recorded import micros, write_segment
 
@@ -25,7 +26,6 @@ from infra.storage import FolderStore, Store
 from inkloop import artifacts, digits
 from inkloop.card import PackagingSettings
 from inkloop.errors import UserError
-from inkloop.evaluation import ModelReport, Report
 from inkloop.gate import Decision
 from inkloop.lineage import lineage_of
 from inkloop.runtime import Recognizer
@@ -38,18 +38,6 @@ from serving import shipping
 from serving.records import Record, id_text, new_id
 
 ROOT = Path(__file__).parents[1]
-FIGURES = ModelReport(
-    validation_accuracy=0.9,
-    test_accuracy=0.9,
-    deformed_accuracy=0.8,
-    parameters=1,
-    size_bytes=1,
-    latency_p50_us=1,
-    latency_p99_us=1,
-    slices={},
-)
-KINDS = ("teacher", "student", "pruned", "int8")
-REPORT = Report(models=dict.fromkeys(KINDS, FIGURES), chosen="int8", hardware="cpu", confusion=((1, 0), (0, 1)))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bentoml
 import pytest
+from figures import REPORT
 from kfp.dsl import Artifact, Dataset, Markdown, Model
 
 from components.package import package
@@ -14,21 +15,7 @@ from infra.storage import Conflict, FolderStore, Store
 from inkloop import artifacts
 from inkloop.card import PackagingSettings
 from inkloop.errors import UserError
-from inkloop.evaluation import ModelReport, Report
 from inkloop.gate import Decision
-
-FIGURES = ModelReport(
-    validation_accuracy=0.9921,
-    test_accuracy=0.9912,
-    deformed_accuracy=0.9534,
-    parameters=54_321,
-    size_bytes=87_654,
-    latency_p50_us=151.4,
-    latency_p99_us=210.0,
-    slices={"label 8": 0.981, "label 1": 0.997, "slant: left": 0.96},
-)
-KINDS = ("teacher", "student", "pruned", "int8")
-REPORT = Report(models=dict.fromkeys(KINDS, FIGURES), chosen="int8", hardware="cpu", confusion=((1, 0), (0, 1)))
 
 
 @pytest.fixture
