@@ -54,7 +54,7 @@ def gate(
         slices_of(test),
         GateSettings.model_validate(config),
         slices_of(production) if len(production) else None,
-    )
+    ).model_copy(update={"hardware": wanted.name})
     Path(decision.path).write_text(decided.model_dump_json(indent=2))
     metrics.log_metric("promoted", int(decided.promoted))
     metrics.log_metric("challenger_accuracy", decided.challenger_accuracy)

@@ -37,6 +37,7 @@ class Champion(Settings):
     since: datetime
     decision: dict[str, Any]
     previous: str | None
+    hardware: str = ""  # by name, for which it or one before it was chosen; empty: not known
     # In the pointer itself, so that one swap takes a model back and bars it.
     rolled_back: tuple[RolledBack, ...] = ()
 
@@ -222,6 +223,7 @@ def _successor(
         since=datetime.now(UTC),
         decision=decision,
         previous=current.digest if current else None,
+        hardware=decision.get("hardware") or (current.hardware if current else ""),
         rolled_back=rolled_back,
     )
 

@@ -59,6 +59,7 @@ class Decision(Settings):
     production: Comparison | None = None  # on what production sent; None = nothing labeled, or no champion
     worse_slices: tuple[str, ...]
     barred: bool = False  # it was rolled back before, and not readmitted
+    hardware: str = ""  # by name, for which the challenger was chosen; empty: not known
 
 
 def decide(

@@ -119,6 +119,7 @@ def _run(record: Retraining, place: Place, settings: RetrainingSettings, console
         record.production,
         record.champion,
         record.cause,
+        registry.reigning(open_store(place.store)).hardware,
     )
     decision = Decision.model_validate_json(finished.output("gate", "decision").read_text())
     outcome: Outcome = "refused"
@@ -131,7 +132,7 @@ def _run(record: Retraining, place: Place, settings: RetrainingSettings, console
 
 def _run_on_cluster(store: Store, record: Retraining, place: Place, settings: RetrainingSettings) -> Retraining:
     """Submit it and wait for its end: the lease is held that long."""
-    chosen = profiles.load(settings.profile)
+    chosen = profiles.load(settings.profile, registry.reigning(store).hardware)
     start = (settings.source, place.store, record.production, record.champion, record.cause)
     job = cluster.job(settings.profile, chosen, *start)
     submitted = cluster.submit(job, place.host, f"retraining {record.id}")

@@ -68,6 +68,21 @@ def test_what_goes_wrong_is_kept(production, first, usual, tmp_path):
     assert [each["eventType"] for each in events] == ["START", "START", "FAIL", "FAIL"]
 
 
+def test_it_is_for_the_hardware_that_the_champion_was_chosen_for(production, first, second, usual, tmp_path):
+    decision = {"promoted": True, "hardware": "edge"}
+    registry.promote(production.store, second.digest, decision, expected=first.digest)
+    registry.rollback(production.store, "misreads 7", "ada")
+    production.send(first, usual, labeled=True)
+    without_mnist(tmp_path)
+
+    with pytest.raises(StepFailed):
+        started(str(production.store), tmp_path)
+
+    (run,) = runs.history(production.store, 9)
+    settings = openlineage.read(production.store, run.id)[0]["run"]["facets"]["inkloop_settings"]["parameters"]
+    assert settings["hardware"] == {"name": "edge"}
+
+
 def test_one_that_is_stopped_says_so_and_lets_the_next_begin(production, first, usual, tmp_path):
     production.send(first, usual, labeled=True)
     options = [f"--store={production.store}", f"--artifacts={tmp_path / 'artifacts'}", f"--data={tmp_path / 'data'}"]
