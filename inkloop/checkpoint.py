@@ -1,5 +1,6 @@
 """A model directory, and the state of a training, written from and read into torch."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from inkloop.line.model import LineModel, LineModelSettings
 from inkloop.model import ModelSettings, Recognizer, count_parameters
 from inkloop.pen import export as pen_export
 from inkloop.pen.model import PenRecognizer
-from inkloop.training import EpochResult, TrainingState
+from inkloop.training import EpochResult, Interruption, TrainingState
 
 STATE_NAME = "state.pt"
 
@@ -88,10 +89,13 @@ def save_state(state: TrainingState, folder: Path) -> None:
     """Write what a training goes on from, whole or not at all: tensors, numbers and lists only."""
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / STATE_NAME) as unfinished:
-        torch.save({**vars(state), "epochs": [asdict(epoch) for epoch in state.epochs]}, unfinished)
+        rows = {name: [asdict(each) for each in getattr(state, name)] for name in ("epochs", "interruptions")}
+        torch.save({**vars(state), **rows, "kept_at": time.time()}, unfinished)
 
 
 def load_state(folder: Path) -> TrainingState:
     """Read what a training goes on from; nothing in it is executed."""
     content = torch.load(folder / STATE_NAME, weights_only=True)
-    return TrainingState(**{**content, "epochs": [EpochResult(**epoch) for epoch in content["epochs"]]})
+    epochs = [EpochResult(**epoch) for epoch in content["epochs"]]
+    interruptions = [Interruption(**each) for each in content["interruptions"]]
+    return TrainingState(**{**content, "epochs": epochs, "interruptions": interruptions})

@@ -200,3 +200,28 @@ def read(folder: Path, split: Split | None = None, from_production: bool | None 
         return of(table, split)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The digits of one split in a folder, of which one shard at a time is read: `inkloop.batches.Blocks`."""
+
+    paths: tuple[Path, ...]
+    split: Split
+    sizes: tuple[int, ...]
+
+    def read(self, number: int) -> Digits:
+        """The split's digits in one shard. Raises UserError if they differ in size."""
+        return of(pq.read_table(self.paths[number], schema=SCHEMA), self.split)
+
+
+def read_or_stream(folder: Path, split: Split, in_memory: int) -> Digits | Shards:
+    """The digits of one split as `read` gives them, or shard by shard if they are more than fit in memory."""
+    sizes = {
+        path: pc.sum(pc.equal(pq.read_table(path, columns=["split"]).column("split"), split)).as_py() or 0
+        for path in sorted(folder.glob("*.parquet"))
+    }
+    if sum(sizes.values()) <= in_memory:
+        return read(folder, split)
+    filled = {path: size for path, size in sizes.items() if size}
+    return Shards(tuple(filled), split, tuple(filled.values()))

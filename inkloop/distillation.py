@@ -4,18 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from inkloop.batches import Batch, Blocks
 from inkloop.digits import Digits
 from inkloop.files import written_whole
 from inkloop.losses import distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer
 from inkloop.readings import SWEEPS
 from inkloop.settings import Settings, Share
-from inkloop.training import Batch, Loss, TrainingSettings, logits
+from inkloop.training import Loss, TrainingSettings, logits
 
 SOFT_LABELS = "soft_labels"  # in the file
 
@@ -36,6 +37,8 @@ class DistillationSettings(Settings):
     training: TrainingSettings = TrainingSettings(epochs=10, batch_size=128, learning_rate=1e-2, ema_decay=0.998)
     teaching: TeachingSettings = TeachingSettings()
     workers: NonNegativeInt = 0  # 0 = one for each GPU, or else CPU, that Ray has
+    least_workers: NonNegativeInt = 0  # go on with as few when a machine is lost; 0 = wait for another
+    in_memory_images: PositiveInt = 1_000_000  # more training digits than these are read block by block
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,14 @@ class Lessons:
     teaching: TeachingSettings
 
 
-def soft_labels(teacher: Recognizer, train: Digits) -> Tensor:
+def soft_labels(teacher: Recognizer, train: Digits | Blocks) -> Tensor:
     """What the teacher says of each digit, undeformed: logits float (n, 10).
 
     A student is held to that answer however its copy is deformed (Xie 2020), so that soft labels cost one pass and
     every epoch still sees new deformations.
     """
-    return logits(teacher, torch.from_numpy(train.images))
+    parts = [train] if isinstance(train, Digits) else map(train.read, range(len(train.sizes)))
+    return torch.cat([logits(teacher, torch.from_numpy(part.images)) for part in parts])
 
 
 def write_soft_labels(labels: Tensor, path: Path) -> None:

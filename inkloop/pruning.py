@@ -7,13 +7,14 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from inkloop.augmentation import AugmentationSettings
+from inkloop.batches import Batch
 from inkloop.digits import Digits
 from inkloop.distillation import Lessons, TeachingSettings, taught_loss
 from inkloop.errors import UserError
 from inkloop.model import Answer, ModelSettings, Reader, Recognizer, readers_of
 from inkloop.rnn_weights import ends_of, gates_of
 from inkloop.settings import Settings, ShareBelowOne
-from inkloop.training import Batch, Loss, OnEpoch, TrainingSettings, TrainingState, accuracy, fit
+from inkloop.training import Loss, OnEpoch, TrainingSettings, TrainingState, accuracy, fit
 
 
 class PruningSettings(Settings):

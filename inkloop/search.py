@@ -20,6 +20,8 @@ class TeacherSettings(Settings):
     )
     training: TrainingSettings = TrainingSettings()
     workers: NonNegativeInt = 0  # 0 = one for each GPU, or else CPU, that Ray has
+    least_workers: NonNegativeInt = 0  # go on with as few when a machine is lost; 0 = wait for another
+    in_memory_images: PositiveInt = 1_000_000  # more training digits than these are read block by block
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class TuningSettings(Settings):
 
     trials: PositiveInt = 8
     concurrency: NonNegativeInt = 1  # trials at a time; 0 = one a CPU, and then what ASHA stops depends on timing
-    scheduler: Literal["halving", "asha"] = "halving"  # asha: no trial waits for another, for many workers
+    scheduler: Literal["halving", "asha", "pbt"] = "halving"  # asha: no trial waits, for many workers; pbt: see docs
     epochs: PositiveInt = 3  # a trial's, at most
     images: PositiveInt = 6_000  # training digits a trial sees an epoch
     validation_images: PositiveInt = 2_000

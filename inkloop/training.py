@@ -3,9 +3,9 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -13,7 +13,8 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from inkloop.augmentation import AugmentationSettings, deform
+from inkloop.augmentation import AugmentationSettings
+from inkloop.batches import Batch, Blocks, batches, steps_per_epoch
 from inkloop.digits import Digits
 from inkloop.losses import LossSettings, classification_loss
 from inkloop.memory import keep_freed_memory
@@ -41,20 +42,6 @@ class TrainingSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One step's digits: rows of the training set (n,), model input, float (n, height, width), and labels (n,)."""
-
-    rows: Tensor
-    images: Tensor
-    labels: Tensor
-    weight: float = 1.0  # of its mean loss, where the workers' parts of a step are not equally large
-
-    def to(self, device: torch.device) -> "Batch":
-        """The batch with images and labels on the device."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
-
-
-@dataclass(frozen=True)
 class EpochResult:
     """What one epoch came to. Accuracy in 0..1."""
 
@@ -74,6 +61,14 @@ class EpochResult:
         )
 
 
+@dataclass(frozen=True)
+class Interruption:
+    """A training that went on from a checkpoint: with which epoch, how long after the checkpoint was written."""
+
+    epoch: int
+    seconds: float  # lost work, and the time until all was up again
+
+
 @dataclass
 class TrainingState:
     """All that a resumed run needs to go on as if it had never stopped; tensors and numbers only.
@@ -89,6 +84,8 @@ class TrainingState:
     best_accuracy: float = -1.0
     best_epoch: int = -1
     epochs: list[EpochResult] = field(default_factory=list)
+    interruptions: list[Interruption] = field(default_factory=list)
+    kept_at: float = 0.0  # when it was written down, seconds since 1970
 
 
 Loss = Callable[[Answer, Batch], Tensor]
@@ -139,7 +136,7 @@ def accuracy(model: nn.Module, digits: Digits) -> float:
 
 def fit(
     model: nn.Module,
-    train: Digits,
+    train: Digits | Blocks,
     validation: Digits,
     settings: TrainingSettings,
     augmentation: AugmentationSettings | None,
@@ -156,6 +153,7 @@ def fit(
     """Train the model, leave it with the weights that were best on the validation digits.
 
     model: a recognizer, or any other that gives an `Answer`.
+    train: digits in memory, or blocks that are read one after another in each epoch.
     weights: a context in which weights are replaced for each forward and backward pass (quantization).
     parallel: the model wrapped for data-parallel training, where this is worker `rank` of `workers`.
     state: a state that `on_epoch` was given, to go on from. Same seed, settings and workers: same weights, bit for bit,
@@ -170,17 +168,19 @@ def fit(
     if state.model:
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
+        for group in optimizer.param_groups:  # the search may go on from a state with other settings
+            group["weight_decay"] = settings.weight_decay
         if average is not model:
             average.load_state_dict(state.average)
-    steps_per_epoch = math.ceil(len(train) / settings.batch_size)
+    steps = steps_per_epoch(train, settings.batch_size, workers)
     model.train()
     while not _is_over(state, settings):
         started, cpu_started = time.perf_counter(), time.process_time()
         losses, rate = torch.zeros((), device=device), 0.0
         torch.manual_seed(_epoch_seed(seed, state.epoch) * 1000 + rank)  # dropout
-        batches = _batches(train, settings.batch_size, augmentation, _epoch_seed(seed, state.epoch), rank, workers)
-        for step, batch in enumerate(batches, state.epoch * steps_per_epoch):
-            rate = settings.learning_rate * learning_rate_factor(step, settings.epochs * steps_per_epoch, settings)
+        drawn = batches(train, settings.batch_size, augmentation, _epoch_seed(seed, state.epoch), rank, workers)
+        for step, batch in enumerate(drawn, state.epoch * steps):
+            rate = settings.learning_rate * learning_rate_factor(step, settings.epochs * steps, settings)
             optimizer.zero_grad()
             with weights(model):
                 losses += _backward(parallel or model, batch.to(device), loss, settings.gradient_checkpointing)
@@ -193,7 +193,7 @@ def fit(
                 _average(average, model, min(settings.ema_decay, (1 + step) / (10 + step)))
         with weights(average):
             reached = accuracy(average, validation)
-        mean_loss = losses.item() / steps_per_epoch
+        mean_loss = losses.item() / steps
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
         result = EpochResult(state.epoch, settings.epochs, mean_loss, reached, rate, seconds, cpu_seconds)
         if reached >= state.best_accuracy:
@@ -226,21 +226,6 @@ def _is_over(state: TrainingState, settings: TrainingSettings) -> bool:
 def _epoch_seed(seed: int, epoch: int) -> int:
     """Seeded anew each epoch, so that a resumed run draws what an unbroken one would have drawn."""
     return seed * 1000 + epoch
-
-
-def _batches(
-    train: Digits, batch_size: int, augmentation: AugmentationSettings | None, seed: int, rank: int, workers: int
-) -> Iterator[Batch]:
-    """One epoch's batches as worker `rank` of `workers` sees them: shuffled alike by all, each with its own rows."""
-    images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
-    shuffle = torch.Generator().manual_seed(seed)
-    random = torch.Generator().manual_seed(seed * 1000 + rank + 1)
-    for rows in torch.randperm(len(train), generator=shuffle).split(batch_size):
-        own, share = (rows[rank::workers], workers) if len(rows) >= workers else (rows, 1)
-        pixels = images[own].float()
-        if augmentation is not None:
-            pixels = deform(pixels, augmentation, random)
-        yield Batch(own, normalize(pixels), labels[own], weight=len(own) * share / len(rows))
 
 
 def _backward(network: nn.Module, batch: Batch, loss: Loss, checkpointing: bool) -> Tensor:

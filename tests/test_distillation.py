@@ -5,12 +5,13 @@ import torch
 from torch.nn import functional as F
 
 from inkloop.augmentation import AugmentationSettings
+from inkloop.batches import Batch
 from inkloop.digits import Digits
 from inkloop.distillation import Lessons, TeachingSettings, soft_labels, taught_loss
 from inkloop.losses import distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer, count_parameters
 from inkloop.readings import Reading
-from inkloop.training import Batch, TrainingSettings, accuracy, fit, logits
+from inkloop.training import TrainingSettings, accuracy, fit, logits
 
 PUPIL = ModelSettings(
     readings=(Reading(kind="rows", size=4),), hidden_size=8, attention_size=8, fc_size=16, dropout=0.0

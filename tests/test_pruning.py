@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from variants import shapes
 
 from inkloop.augmentation import AugmentationSettings
+from inkloop.batches import Batch
 from inkloop.distillation import soft_labels
 from inkloop.errors import UserError
 from inkloop.export import build
 from inkloop.model import ModelSettings, Reader, Recognizer, count_parameters, normalize, readers_of
 from inkloop.pruning import PruningSettings, cut, prune, sparsifying_loss, unit_norms
 from inkloop.readings import Reading
-from inkloop.training import Batch, TrainingSettings
+from inkloop.training import TrainingSettings
 
 HIDDEN_SIZE = 10
 SHARES = st.floats(0, 0.99)

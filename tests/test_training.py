@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from inkloop.augmentation import AugmentationSettings
+from inkloop.batches import Batch
 from inkloop.digits import Digits
 from inkloop.losses import LossSettings
 from inkloop.model import ModelSettings, Recognizer, normalize
 from inkloop.quantization import rounded_weights
 from inkloop.readings import Reading
 from inkloop.training import (
-    Batch,
     EpochResult,
     TrainingSettings,
     TrainingState,
