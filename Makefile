@@ -42,7 +42,7 @@ ifdef PIP_CERT
 export SSL_CERT_FILE := $(PIP_CERT)
 endif
 
-.PHONY: help setup backup restore infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-asha bench-compress exports pipeline-schedule pipeline-unschedule pipeline-schedules trace
+.PHONY: help setup backup restore infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-scaling bench-asha bench-compress exports pipeline-schedule pipeline-unschedule pipeline-schedules trace
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -182,6 +182,9 @@ bench-train: $(READY) ## time to accuracy on one core, and the training loop bes
 
 bench-ray-train: $(READY) ## what Ray Train costs one worker, beside the same training without Ray (a quarter of an hour); keeps benchmarks/results/ray_train.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.ray_train
+
+bench-scaling: $(READY) ## what an epoch costs on Ray by images and workers, and what a worker holds (a quarter of an hour); keeps benchmarks/results/scaling.json
+	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.scaling
 
 bench-asha: $(READY) ## the search with ASHA beside the one that stops no trial (half an hour); keeps benchmarks/results/asha.json
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.asha

@@ -45,7 +45,7 @@ class Curve:
 def curves(base: Base, train: Digits, validation: Digits, settings: TuningSettings) -> list[Curve]:
     """Search as the pipeline's step does; the trials in their order, by which Tune numbers their folders."""
     with tempfile.TemporaryDirectory() as storage:
-        search(base, train, validation, settings, Path(storage))
+        search(base, train, validation, settings, storage)
         files = sorted(Path(storage, NAME).glob("*/result.json"), key=lambda file: int(file.parent.name.split("_")[3]))
         ran = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
     return [Curve(trial[0]["config"], tuple(report[METRIC] for report in trial)) for trial in ran if trial]

@@ -63,7 +63,7 @@ def kept(job: Job, train: Digits, validation: Digits) -> Trained:
 def on_ray(job: Job, train: Digits, validation: Digits) -> Trained:
     """As the pipeline's step trains, with one worker, on the Ray at `RAY_ADDRESS`."""
     with tempfile.TemporaryDirectory() as folder:
-        return fit_on_ray(job, train, validation, Path(folder) / "storage", Path(folder) / "logs", workers=1)
+        return fit_on_ray(job, train, validation, f"{folder}/storage", Path(folder) / "logs", workers=1)
 
 
 WAYS: dict[str, Callable[[Job, Digits, Digits], Trained]] = {LOOP: alone, KEPT: kept, RAY: on_ray}

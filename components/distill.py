@@ -23,9 +23,9 @@ def distill(
 
     warm_start: digest of a published model that is taught on; empty: a student from nothing.
     """
-    import tempfile
     from pathlib import Path
 
+    from infra import ray_checkpoints
     from infra import warm_start as published
     from infra.ray_train import Job, fit_on_ray
     from infra.storage import open_store
@@ -40,17 +40,19 @@ def distill(
     initial = published.student(open_store(store), warm_start) if warm_start else None
     shape = initial.settings if initial else settings.model
     lessons = Lessons(read_soft_labels(Path(soft_labels.path)), settings.teaching)
-    with tempfile.TemporaryDirectory() as storage:
+    lineage = lineage_of(source, seed, teacher=Path(teacher.path), warm_start=warm_start)
+    work = (str(lineage), settings.model_dump_json(), augmentation.model_dump_json())
+    with ray_checkpoints.kept(store, "distill", *work) as storage:
         model, state = fit_on_ray(
             Job(shape, settings.training, augmentation, seed, lessons, initial.state_dict() if initial else None),
-            digits.read(source, "train"),
+            digits.read_or_stream(source, "train", settings.in_memory_images),
             digits.read(source, "validation"),
-            Path(storage),
+            storage,
             Path(logs.path),
             settings.workers,
+            settings.least_workers,
         )
-    figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
-    lineage = lineage_of(source, seed, teacher=Path(teacher.path), warm_start=warm_start)
-    checkpoint.save(model, Path(student.path), "student", figures, lineage)
-    for name, value in figures.items():
+        figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
+        checkpoint.save(model, Path(student.path), "student", figures, lineage)
+    for name, value in {**figures, "interruptions": len(state.interruptions)}.items():
         metrics.log_metric(name, value)

@@ -25,9 +25,9 @@ def train(
 
     warm_start: digest of a published model whose teacher is trained on; empty: from nothing.
     """
-    import tempfile
     from pathlib import Path
 
+    from infra import ray_checkpoints
     from infra import warm_start as published
     from infra.ray_train import Job, fit_on_ray
     from infra.storage import open_store
@@ -43,18 +43,21 @@ def train(
     source = Path(validated.path)
     initial = published.teacher(open_store(store), warm_start) if warm_start else None
     shape = initial.settings if initial else settings.model
-    train_digits = digits.read(source, "train")
-    with tempfile.TemporaryDirectory() as storage:
+    train_digits = digits.read_or_stream(source, "train", settings.in_memory_images)
+    lineage = lineage_of(source, seed, warm_start=warm_start)
+    work = (str(lineage), settings.model_dump_json(), training.model_dump_json(), augmentation.model_dump_json())
+    with ray_checkpoints.kept(store, "train", *work) as storage:
         model, state = fit_on_ray(
             Job(shape, training, augmentation, seed, initial=initial.state_dict() if initial else None),
             train_digits,
             digits.read(source, "validation"),
-            Path(storage),
+            storage,
             Path(logs.path),
             settings.workers,
+            settings.least_workers,
         )
-    figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
-    checkpoint.save(model, Path(teacher.path), "teacher", figures, lineage_of(source, seed, warm_start=warm_start))
-    distillation.write_soft_labels(distillation.soft_labels(model, train_digits), Path(soft_labels.path))
-    for name, value in figures.items():
+        figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
+        checkpoint.save(model, Path(teacher.path), "teacher", figures, lineage)
+        distillation.write_soft_labels(distillation.soft_labels(model, train_digits), Path(soft_labels.path))
+    for name, value in {**figures, "interruptions": len(state.interruptions)}.items():
         metrics.log_metric(name, value)

@@ -125,11 +125,11 @@ class FolderStore(Store):
         """See `Store.put`."""
         path = self.root / _checked(key)
         with self._explained(), self._locked():
-            path.parent.mkdir(parents=True, exist_ok=True)
             if if_match is not None and not (path.is_file() and _etag(path.read_bytes()) == if_match):
                 raise Conflict(f"{path}: changed by another process meanwhile. Run again.")
             if if_none_match and path.exists():
                 raise Conflict(f"{path}: already there. Run again.")
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._write(content, path)
             sync_folder(path.parent)
         return _etag(content)
@@ -220,7 +220,8 @@ class S3Store(Store):
         root = f"{self.prefix}/" if self.prefix else ""
         with self._explained(prefix):
             pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root + prefix)
-            return sorted(item["Key"].removeprefix(root) for page in pages for item in page.get("Contents", []))
+            keys = (item["Key"] for page in pages for item in page.get("Contents", []))
+            return sorted(key.removeprefix(root) for key in keys if not key.endswith("/"))  # no markers of folders
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""

@@ -162,7 +162,7 @@ def build(code: Mapping[str, str] | None = None, cluster: ClusterSettings | None
             validated = checked.outputs["validated"]
             fixed = augment(validated=validated, config=augmentation, seed=seed)
             recipe = fixed.outputs["recipe"]
-            tuned = tune(validated=validated, recipe=recipe, config=tuning, teacher=teacher, seed=seed)
+            tuned = tune(validated=validated, recipe=recipe, config=tuning, teacher=teacher, seed=seed, store=store)
             start = {"store": store, "warm_start": warm_start}
             trained = train(
                 validated=validated, recipe=recipe, best=tuned.outputs["best"], config=teacher, seed=seed, **start

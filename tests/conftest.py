@@ -21,6 +21,7 @@ from serving.capture import FOLDER_VARIABLE
 pytest_plugins = [
     "s3",
     "ray_cluster",
+    "ray_nodes",
     "server",
     "served",
     "short_lines",

@@ -24,7 +24,7 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
 def ray_head() -> Iterator[tuple[psutil.Process, str]]:
     """The head's process and its address."""
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
-        address, log = f"127.0.0.1:{_free_port()}", Path(folder) / "start.log"
+        address, log = f"127.0.0.1:{free_port()}", Path(folder) / "start.log"
         port = address.rpartition(":")[2]
         options = ["--head", "--block", "--num-cpus=4", f"--port={port}", f"--temp-dir={folder}"]
         quiet = ["--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=200000000"]
@@ -37,7 +37,7 @@ def ray_head() -> Iterator[tuple[psutil.Process, str]]:
             assert head.poll() is None, log.read_text()
             yield head, address
         finally:
-            _end(head)
+            end(head)
 
 
 @pytest.fixture
@@ -56,14 +56,15 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _end(process: psutil.Process) -> None:
+def end(process: psutil.Process) -> None:
     """Kill the process and all that it started."""
     family = [*process.children(recursive=True), process]
     for each in family:

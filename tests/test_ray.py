@@ -54,7 +54,7 @@ def weights(model: Recognizer) -> bytes:
 def trained(
     job: Job, train: Digits, validation: Digits, folder: Path, workers: int = 2
 ) -> tuple[Recognizer, TrainingState]:
-    return fit_on_ray(job, train, validation, folder / "checkpoints", folder / "logs", workers)
+    return fit_on_ray(job, train, validation, str(folder / "checkpoints"), folder / "logs", workers)
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def base() -> Base:
 
 def test_the_search_tries_the_own_settings_and_puts_the_best_first(cluster, base, train, validation, tmp_path):
     said: list[str] = []
-    trials = search(base, train, validation, SPACE, tmp_path, said.append)
+    trials = search(base, train, validation, SPACE, str(tmp_path), said.append)
     assert said == ["4 trials, 1 at a time"]
     assert len(trials) == 4
     accuracies = [trial.validation_accuracy for trial in trials]
@@ -169,23 +169,23 @@ def test_the_search_tries_the_own_settings_and_puts_the_best_first(cluster, base
         assert trial.choice["batch_size"] in (32, 64, 96)
 
 
-@pytest.mark.parametrize("scheduler", ["halving", "asha"])
+@pytest.mark.parametrize("scheduler", ["halving", "asha", "pbt"])
 def test_the_same_search_finds_the_same(cluster, base, train, validation, tmp_path, scheduler):
     space = SPACE.model_copy(update={"scheduler": scheduler})
-    once, again = (search(base, train, validation, space, tmp_path / name, lambda _: None) for name in ("a", "b"))
+    once, again = (search(base, train, validation, space, str(tmp_path / name), lambda _: None) for name in ("a", "b"))
     assert once == again
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_halving_lets_half_of_the_trials_go_on_each_time(cluster, base, train, validation, tmp_path, concurrency):
     space = TuningSettings(trials=5, epochs=4, batch_size=(32, 64), concurrency=concurrency)
-    trials = search(base, train, validation, space, tmp_path, lambda _: None)
+    trials = search(base, train, validation, space, str(tmp_path), lambda _: None)
     assert sorted(trial.epochs for trial in trials) == [1, 1, 1, 2, 4]
 
 
 def test_a_trial_that_waited_goes_on_as_if_it_had_not(cluster, base, train, validation, tmp_path):
     space = TuningSettings(trials=4, epochs=2, batch_size=(32, 64))
-    best = max(search(base, train, validation, space, tmp_path, lambda _: None), key=lambda trial: trial.epochs)
+    best = max(search(base, train, validation, space, str(tmp_path), lambda _: None), key=lambda trial: trial.epochs)
     torch.manual_seed(base.seed)
     unbroken = with_choice(base.training, best.choice, 2)
     state = fit(Recognizer(base.model), train, validation, unbroken, base.augmentation, base.seed)
