@@ -14,6 +14,8 @@ from kfp.local.cache import LocalCache
 
 ABOUT = "__about__"  # what we add to a kfp entry, as one more output
 KEPT_PER_STEP = 8  # results of one step, the latest used
+# Inputs that say where a step finds what its other inputs name by digest; these steps alone see what else is there.
+PLACES, LOOK_AROUND = frozenset({"store", "data_dir"}), frozenset({"gate", "package"})
 
 Values = dict[str, Any]  # a step's inputs or outputs by name: artifacts and plain values
 
@@ -51,9 +53,11 @@ class ContentCache(LocalCache):  # type: ignore[misc]
         custom_cache_key: str | None = None,
     ) -> str:
         """The key of a step about to start; `arguments` are its inputs."""
-        inputs = {name: self._by_content(value) for name, value in arguments.items()}
+        step = component_name.removeprefix("comp-")
+        places = frozenset() if step in LOOK_AROUND else PLACES
+        inputs = {name: self._by_content(value) for name, value in arguments.items() if name not in places}
         key: str = super().compute_key(component_name, image, full_command, inputs, env_vars, custom_cache_key)
-        self._running[key] = (component_name.removeprefix("comp-"), arguments, time.monotonic())
+        self._running[key] = (step, arguments, time.monotonic())
         return key
 
     def get(self, key: str) -> Values | None:

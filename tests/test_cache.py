@@ -65,6 +65,12 @@ def test_other_bytes_names_parameters_and_code_are_other_keys(cache: ContentCach
     assert len(keys) == 9
 
 
+def test_another_store_trains_nothing_again_but_is_judged_anew(cache: ContentCache):
+    assert key(cache, "train", store="one", warm_start="") == key(cache, "train", store="other", warm_start="")
+    assert key(cache, "train", store="one", warm_start="1") != key(cache, "train", store="one", warm_start="2")
+    assert key(cache, "gate", store="one") != key(cache, "gate", store="other")
+
+
 def test_a_list_of_artifacts_counts_by_content_too(cache: ContentCache, tmp_path: Path):
     one, same = artifact(tmp_path / "1" / "m", a="1"), artifact(tmp_path / "2" / "m", a="1")
     other = artifact(tmp_path / "3" / "m", a="2")
