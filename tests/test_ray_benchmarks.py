@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from benchmarks import asha, ray_train
+from benchmarks import asha, ray_train, scaling
 from benchmarks.asha import Curve
 from infra.ray_train import Job
 from infra.ray_tune import Base
@@ -64,3 +64,18 @@ def test_a_search_that_stops_the_best_trial_is_said_to_lack_what_it_missed():
         {"kind": "replay", "scheduler": "asha", "grace_epochs": 1, "reduction_factor": 2, **found},
     ]
     assert "0 of 1" in text(asha.shown(rows))
+
+
+def test_the_line_of_an_epochs_cost_is_found_and_says_how_far_off_it_is():
+    rows = [{"images": images, "epoch_cpu_s": 2 + images * 1e-5} for images in (60_000, 240_000, 960_000)]
+    assert scaling.line_of(rows) == pytest.approx((2, 1e-5, 0), abs=1e-9)
+    rows[1]["epoch_cpu_s"] *= 1.2
+    assert 0.05 < scaling.line_of(rows)[2] < 0.2
+
+
+def test_repeated_digits_are_the_digits_again(train_digits):
+    repeats = scaling.Repeats(train_digits, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scaling, "BLOCK", 2000)
+        assert repeats.sizes == (2000,) * 6
+        assert (repeats.read(5).images == train_digits.images[2000:4000]).all()
