@@ -1,92 +1,60 @@
-"""Digits that are too many for memory: read block by block, shared among workers, and learned as well."""
+"""Many digits in one request."""
 
-from dataclasses import dataclass
+import json
 
 import numpy as np
 import pytest
-import torch
 
-from inkloop import digits
-from inkloop.batches import batches, steps_per_epoch
-from inkloop.digits import Digits, Shards
-from inkloop.errors import UserError
-from inkloop.model import ModelSettings, Recognizer, normalize
-from inkloop.readings import Reading
-from inkloop.training import TrainingSettings, accuracy, fit
+from serving.inputs import MAX_BODY_BYTES
+
+RAW = {"content-type": "application/octet-stream"}
+JSON = {"content-type": "application/json"}
 
 
-@dataclass(frozen=True)
-class Cut:
-    """Digits cut into blocks."""
-
-    whole: Digits
-    size: int
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return tuple(min(self.size, len(self.whole) - start) for start in range(0, len(self.whole), self.size))
-
-    def read(self, number: int) -> Digits:
-        return self.whole.take(slice(number * self.size, (number + 1) * self.size))
+def test_a_batch_of_raw_pixels_gets_the_answers_of_its_pictures(server, recognizer, test_digits):
+    images = test_digits.images[:200]
+    answer = server.post("/predict/batch", content=images.tobytes(), headers=RAW).json()
+    alone = np.concatenate([recognizer.probabilities(image[None]) for image in images])
+    np.testing.assert_allclose(answer["probabilities"], alone, atol=1e-5)
+    assert answer["labels"] == alone.argmax(1).tolist()
+    assert answer["model_version"] == recognizer.version
 
 
-@pytest.fixture
-def cut(train_digits) -> Cut:
-    return Cut(train_digits, 130)
+@pytest.mark.parametrize("under_key", [True, False])
+def test_a_batch_as_json_gets_the_same_answers_as_raw(server, test_digits, under_key):
+    images = test_digits.images[:70]
+    pictures = [image.tolist() if row % 2 else image.ravel().tolist() for row, image in enumerate(images)]
+    sent = {"images": pictures} if under_key else pictures
+    by_json = server.post("/predict/batch", json=sent).json()
+    as_raw = server.post("/predict/batch", content=images.tobytes(), headers=RAW).json()
+    assert by_json.pop("prediction_ids") != as_raw.pop("prediction_ids")
+    assert by_json == as_raw
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
-@pytest.mark.parametrize("batch_size", [2, 64, 97])
-def test_workers_share_the_digits_and_read_none_twice(cut, workers, batch_size):
-    drawn = [list(batches(cut, batch_size, None, 7, rank, workers)) for rank in range(workers)]
-    assert {len(each) for each in drawn} == {steps_per_epoch(cut, batch_size, workers)}
-    rows = torch.cat([batch.rows for each in drawn for batch in each])
-    assert len(rows) == len(rows.unique())
-    missed = len(cut.whole) - len(rows)
-    assert 0 <= missed <= workers * cut.size + max(batch_size, workers)
+def test_thousands_of_digits_come_back_in_order(server, test_digits):
+    images = np.tile(test_digits.images, (10, 1, 1))
+    labels = server.post("/predict/batch", content=images.tobytes(), headers=RAW).json()["labels"]
+    assert len(labels) == len(images)
+    assert np.mean(np.array(labels) == np.tile(test_digits.labels, 10)) > 0.8
 
 
-def test_a_batch_holds_the_digits_that_its_rows_name(cut):
-    for batch in batches(cut, 64, None, 7):
-        named = cut.whole.take(batch.rows.numpy())
-        assert np.array_equal(batch.labels, named.labels)
-        assert torch.equal(batch.images, normalize(torch.from_numpy(named.images).float()))
+BLANK = [[0] * 784]
+BAD = {
+    "nothing": (RAW, b"", 400, "empty"),
+    "half a picture": (RAW, b"\x07" * 1000, 422, "multiple of 784"),
+    "too many": (RAW, b"\x07" * (MAX_BODY_BYTES + 1), 413, "over 10 MiB"),
+    "no JSON": (JSON, b"{", 400, "not JSON"),
+    "no pictures": (JSON, b"[]", 422, "array of pictures"),
+    "another key": (JSON, json.dumps({"pictures": BLANK}).encode(), 422, '"images"'),
+    "one broken among good ones": (JSON, json.dumps(BLANK * 3 + [[0] * 783]).encode(), 422, "Picture 3: "),
+    "NaN": (JSON, b"[[NaN]]", 400, "not JSON"),
+    "text": ({"content-type": "text/plain"}, b"7", 415, "content type"),
+}
 
 
-def test_each_epoch_has_an_order_of_its_own_that_repeats(cut):
-    first, again, second = (torch.cat([batch.rows for batch in batches(cut, 64, None, seed)]) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, second)
-    assert (first.diff().abs() > 1).float().mean() > 0.9, "neighbors stayed neighbors"
-
-
-def test_the_parts_of_a_step_weigh_what_they_hold(cut):
-    parts = [next(batches(cut, 97, None, 7, rank, 2)) for rank in range(2)]
-    assert [len(part.rows) for part in parts] == [49, 48]
-    assert [part.weight for part in parts] == [98 / 97, 96 / 97]
-
-
-def test_a_model_learns_from_blocks_as_from_memory(cut, validation_digits):
-    reached = []
-    for train in (cut.whole, cut):
-        torch.manual_seed(0)
-        model = Recognizer(ModelSettings(readings=(Reading(kind="rows", size=4),), hidden_size=16, attention_size=8))
-        fit(model, train, validation_digits, TrainingSettings(epochs=4, batch_size=32, learning_rate=1e-2), None, 0)
-        reached.append(accuracy(model, validation_digits))
-    assert reached[1] > 0.8
-    assert reached[1] == pytest.approx(reached[0], abs=0.05)
-
-
-def test_more_workers_than_blocks_are_a_mendable_error(cut):
-    with pytest.raises(UserError, match=r"31 blocks of digits do not fill a batch of 64 for each of 40 workers"):
-        steps_per_epoch(cut, 64, 40)
-
-
-def test_a_table_is_read_whole_or_shard_by_shard(mnist_table, mnist):
-    assert isinstance(digits.read_or_stream(mnist_table, "train", 1_000_000), Digits)
-    shards = digits.read_or_stream(mnist_table, "train", 30_000)
-    assert isinstance(shards, Shards)
-    assert sum(shards.sizes) == len(mnist["train"])
-    parts = [shards.read(number) for number in range(len(shards.sizes))]
-    assert [len(part) for part in parts] == list(shards.sizes)
-    assert np.array_equal(np.concatenate([part.images for part in parts]), mnist["train"].images)
+@pytest.mark.parametrize("name", BAD)
+def test_a_batch_that_is_none_is_refused_in_one_sentence(server, name):
+    headers, body, status, says = BAD[name]
+    answer = server.post("/predict/batch", content=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert says in answer.json()["detail"]

@@ -94,6 +94,7 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
             config=CONFIGS["tune"],
             teacher=TEACHER,
             seed=SEED,
+            store=str(chain.folder / "store"),
         )
         train.python_func(
             **take(**learn, best="tune.best"),
@@ -103,7 +104,7 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
             **out(dsl.Metrics, "train", "metrics"),
             config=TEACHER,
             seed=SEED,
-            store="",
+            store=str(chain.folder / "store"),
             warm_start="",
         )
         distill.python_func(
@@ -113,7 +114,7 @@ def chain(few_digits, ray_head, tmp_path_factory) -> Chain:
             **out(dsl.Metrics, "distill", "metrics"),
             config=CONFIGS["distill"],
             seed=SEED,
-            store="",
+            store=str(chain.folder / "store"),
             warm_start="",
         )
     prune.python_func(

@@ -8,7 +8,7 @@ import pytest
 import ray
 import torch
 from pyarrow import fs
-from test_batches import Cut
+from test_blocks import Cut
 
 from infra import lease, ray_data
 from infra.ray_checkpoints import LIFETIME_S, MARGIN_S, kept
