@@ -104,7 +104,7 @@ def search(
 
     storage: see `ray_train.fit_on_ray`; no epoch is trained again whose state is there from a try that was cut off.
     The first trial is the base's own settings, so the search never ends with worse than these. One at a
-    time, a search repeats bit for bit.
+    time, a search repeats bit for bit, but for pbt.
     """
     own, space = own_choice(base.training), settings.space(base.training)
     remove(f"{storage}/{NAME}")

@@ -141,7 +141,7 @@ def _verdict(
         return "it is the champion already", False
     reason, promoted = _compared(test, production, worse, settings.significance)
     if not promoted and champion.too_large_for is not None:
-        reason += f"; the champion is too large for {champion.too_large_for}: give each hardware its own STORE=..."
+        reason += f"; the champion is too large for {champion.too_large_for}: give each hardware a STORE of its own"
     return reason, promoted
 
 

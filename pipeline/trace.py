@@ -129,8 +129,8 @@ def _answer(store: Store, prediction_id: str) -> dict[str, Any]:
             f"prediction {prediction_id}: of {when:%Y-%m-%d}, and {store} keeps answers for {kept.days} days."
         )
     raise UserError(
-        f"prediction {prediction_id}: not in {store}. Servers ship answers within minutes; one that was withheld "
-        "(Inkloop-Capture: no), not sampled, or forgotten since is not kept."
+        f"prediction {prediction_id}: not in {store}. Servers ship answers within two minutes, so ask again; one that "
+        "was withheld (Inkloop-Capture: no), not sampled, or forgotten since is not kept."
     )
 
 

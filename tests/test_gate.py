@@ -57,7 +57,7 @@ def test_a_model_that_was_rolled_back_is_refused_however_good_it_is():
 
 def test_a_small_model_that_loses_to_a_champion_for_larger_hardware_is_told_to_take_another_store():
     champion = Candidate(CHAMPION.digest, CHAMPION.right, too_large_for="edge (40 KB, 0.1 ms)")
-    advice = "; the champion is too large for edge (40 KB, 0.1 ms): give each hardware its own STORE=..."
+    advice = "; the champion is too large for edge (40 KB, 0.1 ms): give each hardware a STORE of its own"
     assert judged(model("small", range(0, 40)), champion).reason.endswith(advice)
     assert judged(model("small", range(0, 17)), champion).reason.endswith(advice)
     assert "STORE" not in judged(BETTER, champion).reason

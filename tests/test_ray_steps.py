@@ -106,11 +106,10 @@ def test_blocks_reach_the_workers_and_are_learned(cluster, train_digits, validat
     assert state.best_accuracy > 0.5
 
 
-@pytest.mark.parametrize("scheduler", ["halving", "pbt"])
-def test_a_search_that_was_cut_off_trains_no_epoch_again(cluster, train_digits, validation_digits, tmp_path, scheduler):
+def test_a_search_that_was_cut_off_trains_no_epoch_again(cluster, train_digits, validation_digits, tmp_path):
     train, validation = train_digits.take(slice(0, 300)), validation_digits.take(slice(0, 100))
     base = Base(SMALL, TrainingSettings(batch_size=64, learning_rate=1e-2), AugmentationSettings(), seed=0)
-    settings = TuningSettings(trials=4, epochs=2, batch_size=(32, 64), scheduler=scheduler)
+    settings = TuningSettings(trials=4, epochs=2, batch_size=(32, 64))
     first = search(base, train, validation, settings, f"{tmp_path}/kept", lambda _: None)
     states = {path: path.stat().st_mtime_ns for path in Path(tmp_path, "kept", "states").iterdir()}
     assert len(states) == sum(trial.epochs for trial in first)
