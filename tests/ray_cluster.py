@@ -17,7 +17,8 @@ import pytest
 START_S = 120
 
 # Whoever can talk to a Ray can run code on it: those of the tests ask for a token. Ray reads this when it is imported.
-os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # a process that a test spawns imports this too
 # On a busy machine a worker takes longer than Ray's minute to start, and would be killed and started again for ever.
 os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
 
