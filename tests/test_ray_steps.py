@@ -106,6 +106,7 @@ def test_blocks_reach_the_workers_and_are_learned(cluster, train_digits, validat
     assert state.best_accuracy > 0.5
 
 
+@pytest.mark.slow
 def test_a_search_that_was_cut_off_trains_no_epoch_again(cluster, train_digits, validation_digits, tmp_path):
     train, validation = train_digits.take(slice(0, 300)), validation_digits.take(slice(0, 100))
     base = Base(SMALL, TrainingSettings(batch_size=64, learning_rate=1e-2), AugmentationSettings(), seed=0)
@@ -121,6 +122,7 @@ def test_a_search_that_was_cut_off_trains_no_epoch_again(cluster, train_digits, 
     assert {path for path in after if after[path] != states[path]} == {latest}
 
 
+@pytest.mark.slow
 def test_a_population_takes_over_what_is_good_and_stays_in_its_ranges(
     cluster, train_digits, validation_digits, tmp_path
 ):
