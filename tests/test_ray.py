@@ -169,7 +169,7 @@ def test_the_search_tries_the_own_settings_and_puts_the_best_first(cluster, base
         assert trial.choice["batch_size"] in (32, 64, 96)
 
 
-@pytest.mark.parametrize("scheduler", ["halving", "asha", "pbt"])
+@pytest.mark.parametrize("scheduler", ["halving", "asha"])
 def test_the_same_search_finds_the_same(cluster, base, train, validation, tmp_path, scheduler):
     space = SPACE.model_copy(update={"scheduler": scheduler})
     once, again = (search(base, train, validation, space, str(tmp_path / name), lambda _: None) for name in ("a", "b"))
