@@ -78,9 +78,9 @@ def show(summary: Summary, latest: Path, sample: Path, serve: str | None, consol
 
     sample: a digit's picture; serve: the command that serves the champion, None if there is none.
     """
-    shown = Table(title="Accuracy on validation and test digits, size, and time of one image")
+    shown = Table(title="Accuracy on validation and test digits, size, median time of one image")
     shown.add_column("model", no_wrap=True)
-    for heading in ("validation", "test", "parameters", "size", "latency p50"):
+    for heading in ("validation", "test", "parameters", "size", "p50"):
         shown.add_column(heading, justify="right")
     for name, model in summary.models.items():
         size, latency = f"{model.size_bytes / 1000:,.1f} KB", f"{model.latency_p50_us:,.0f} µs"

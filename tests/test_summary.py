@@ -42,4 +42,4 @@ def test_the_accuracy_that_the_choice_was_made_by_stands_beside_that_of_the_test
 def test_the_name_of_the_chosen_model_can_be_read_in_eighty_columns():
     table = shown({"teacher_int8": INT8, "int8": INT8}, width=80, chosen="teacher_int8")
     assert "teacher_int8, chosen" in table
-    assert all(part in table for part in ("99.31%", "26,971", "39.9 KB", "59 µs"))
+    assert all(part in table for part in ("validation ", "parameters ", "99.31%", "26,971", "39.9 KB", "59 µs"))
