@@ -1,8 +1,6 @@
 """`make bench-ray-train`: what Ray Train costs one worker, beside the same training without Ray."""
 
 import argparse
-import multiprocessing
-import os
 import statistics
 import tempfile
 import time
@@ -10,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -19,8 +16,7 @@ from torch import nn
 
 from benchmarks import real_digits, record
 from benchmarks.family_cpu import FamilyCpu
-from infra import guard
-from infra.ray_head import RayHead
+from benchmarks.one_ray import process_on_ray
 from infra.ray_train import Job, fit_on_ray
 from inkloop.checkpoint import save_state
 from inkloop.digits import Digits
@@ -113,18 +109,11 @@ def shown(rows: list[dict[str, Any]]) -> Table:
 def measure(job: Job, train: Digits, validation: Digits, rounds: int) -> list[dict[str, Any]]:
     """The rounds, each with another seed, in a process beside one Ray that has started before, as a run's steps are."""
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="ray") as folder, patch.dict(os.environ), guard.guarded() as mark:
-        os.environ.pop("RAY_ADDRESS", None)
-        head = RayHead()
-        with patch.dict(os.environ, mark):
-            head.start(Path(folder))
-        head.wait()
-        # Ray's token is read where Ray is imported: by a process that starts now.
-        with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads, (1,)) as fresh:
-            for number in range(rounds):
-                seeded = replace(job, seed=job.seed + number)
-                rows += fresh.apply(one_round, (seeded, train, validation, mark[guard.MARK]))
-                Console().print(rows[-len(WAYS) :])
+    with process_on_ray() as (fresh, mark):
+        for number in range(rounds):
+            seeded = replace(job, seed=job.seed + number)
+            rows += fresh.apply(one_round, (seeded, train, validation, mark))
+            Console().print(rows[-len(WAYS) :])
     return rows
 
 

@@ -1,8 +1,6 @@
 """`make bench-scaling`: what an epoch costs on Ray by the number of images and of workers, and what a worker holds."""
 
 import argparse
-import multiprocessing
-import os
 import tempfile
 import threading
 import time
@@ -11,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -20,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import real_digits, record
+from benchmarks.one_ray import process_on_ray
 from infra import guard
-from infra.ray_head import RayHead
 from infra.ray_train import Job, fit_on_ray
 from inkloop.digits import Digits
 from inkloop.model import ModelSettings
@@ -50,7 +47,7 @@ class Repeats:
 
     def read(self, number: int) -> Digits:
         start = number * BLOCK % len(self.digits)
-        return Digits(self.digits.images[start : start + BLOCK], self.digits.labels[start : start + BLOCK], ())
+        return self.digits.take(slice(start, start + BLOCK))
 
 
 class WorkerMemory:
@@ -99,18 +96,10 @@ def one_epoch(train: Repeats, validation: Digits, workers: int, mark: str) -> di
 def measure(train: Digits, validation: Digits, points: tuple[tuple[int, int], ...]) -> list[dict[str, Any]]:
     """The points one after the other, on one Ray that has started before."""
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="ray") as folder, patch.dict(os.environ), guard.guarded() as mark:
-        os.environ.pop("RAY_ADDRESS", None)
-        head = RayHead()
-        with patch.dict(os.environ, mark):
-            head.start(Path(folder))
-        head.wait()
-        # Ray's token is read where Ray is imported: by a process that starts now.
-        with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads, (1,)) as fresh:
-            for workers, repeats in points:
-                arguments = (Repeats(train, repeats), validation, workers, mark[guard.MARK])
-                rows.append(fresh.apply(one_epoch, arguments))
-                Console().print(rows[-1])
+    with process_on_ray() as (fresh, mark):
+        for workers, repeats in points:
+            rows.append(fresh.apply(one_epoch, (Repeats(train, repeats), validation, workers, mark)))
+            Console().print(rows[-1])
     return rows
 
 

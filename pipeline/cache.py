@@ -14,8 +14,9 @@ from kfp.local.cache import LocalCache
 
 ABOUT = "__about__"  # what we add to a kfp entry, as one more output
 KEPT_PER_STEP = 8  # results of one step, the latest used
-# Inputs that say where a step finds what its other inputs name by digest; these steps alone see what else is there.
-PLACES, LOOK_AROUND = frozenset({"store", "data_dir"}), frozenset({"gate", "package"})
+# They read and change the champion in the store, which the keys of a cache do not show.
+LOOK_AROUND = frozenset({"gate", "package"})
+PLACES = frozenset({"store", "data_dir"})  # where the other steps find what further inputs name by digest, and no more
 
 Values = dict[str, Any]  # a step's inputs or outputs by name: artifacts and plain values
 

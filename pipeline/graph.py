@@ -26,6 +26,7 @@ from infra.storage import open_store
 from inkloop import mnist, sources
 from inkloop.errors import UserError
 from inkloop.lineage import CODE_VARIABLE
+from pipeline.cache import LOOK_AROUND
 from pipeline.cluster_settings import ClusterSettings
 from pipeline.placement import place
 from pipeline.profile import Profile
@@ -48,8 +49,6 @@ ROOMS = ("components", "serving", "infra", "inkloop")
 # The modules that a step's code starts from. The Bento is a copy of whole rooms, which no import shows.
 CODE: dict[str, tuple[str, ...]] = {name: (f"components.{name}",) for name in TITLES}
 CODE["package"] = ("components.package", "serving", "infra", "inkloop")
-# They read and change the champion in the store, which Kubeflow's cache does not see.
-NEVER_CACHED_ON_CLUSTER = {"gate", "package"}
 # On a cluster alone: what the runner does on a laptop, where it sees more than a step can.
 RECORD_TITLE, CONCLUDE_TITLE = "Keep the record", "Conclude"
 
@@ -206,7 +205,7 @@ def build(code: Mapping[str, str] | None = None, cluster: ClusterSettings | None
                 if code is not None:
                     task.set_env_variable(CODE_VARIABLE, code[name])
                     continue
-                task.set_caching_options(enable_caching=name not in NEVER_CACHED_ON_CLUSTER)
+                task.set_caching_options(enable_caching=name not in LOOK_AROUND)
                 place(task, cluster, on_ray=name in ON_RAY)
 
     return inkloop

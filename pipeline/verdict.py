@@ -5,7 +5,7 @@ from pathlib import Path
 from infra import registry
 from infra.storage import open_store
 from inkloop.gate import Decision
-from pipeline.cache import Values
+from pipeline.cache import LOOK_AROUND, Values
 
 
 def stands(step: str, inputs: Values, outputs: Values) -> bool:
@@ -15,7 +15,7 @@ def stands(step: str, inputs: Values, outputs: Values) -> bool:
     `package` while a challenger to be promoted is the champion. Neither outlives a rollback of the challenger, nor its
     readmission.
     """
-    if step not in {"gate", "package"}:
+    if step not in LOOK_AROUND:
         return True
     decision_artifact = outputs["decision"] if step == "gate" else inputs["decision"]
     decision = Decision.model_validate_json(Path(decision_artifact.path).read_text())
