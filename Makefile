@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 
 PYTHON ?= python3.11
-PROFILE ?= default#   smoke (a minute), default (ten), full (hours), or a file of your own
+PROFILE ?= default#   smoke (a minute), default (ten), full (an hour and a half), or a file of your own
 HARDWARE ?=#          where the model is to run: edge (40 KB, 0.1 ms), cpu (250 KB, 0.5 ms) or gpu; empty: what the profile says
 SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
@@ -45,7 +45,7 @@ endif
 .PHONY: help setup backup restore infra-check cluster-up cluster-down pipeline-run pipeline-submit pipeline-compile serve watch retrain loop-demo rollback readmit challenge withdraw key forget test test-slow test-faults bench-pipeline bench-serve bench-policies bench-train bench-accuracy bench-robustness lab lab-quick bench-recognizer check audit format golden lock clean bench-drift monitor bench-monitor dashboard bench-strokes strokes strokes-dismiss bench-lines lines lines-dismiss bench-ray-train bench-scaling bench-asha bench-compress exports pipeline-schedule pipeline-unschedule pipeline-schedules trace
 
 help: ## list what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## install the locked packages into .venv (every other target does so by itself)
 
@@ -57,6 +57,8 @@ $(READY): requirements.lock $(wildcard inkloop/*.c inkloop/*.h)
 	@$(UV) pip install --quiet --compile-bytecode --python $(RUN) -r requirements.lock
 	@$(UV) pip install --quiet --python $(RUN) --reinstall --no-deps --no-build-isolation -e .
 	@touch $@
+
+##@ Training
 
 pipeline-run: $(READY) ## run the whole pipeline on this machine (PROFILE=smoke|default|full|edge says what is trained, HARDWARE=edge|cpu|gpu which of it goes on; SOURCE=... STORE=...)
 	@$(RUN) -m pipeline run --profile "$(PROFILE)" $(if $(HARDWARE),--hardware "$(HARDWARE)") $(if $(SOURCE),--source "$(SOURCE)") $(if $(STORE),--store "$(STORE)")
@@ -76,20 +78,10 @@ pipeline-schedules: $(READY) ## list the recurring runs on Kubeflow (KFP_HOST=ht
 pipeline-compile: $(READY) ## write the pipeline as Kubeflow's IR YAML to artifacts/pipeline.yaml (PROFILE=...)
 	@$(RUN) -m pipeline compile artifacts/pipeline.yaml --profile "$(PROFILE)"
 
+##@ Models and their service
+
 serve: $(READY) ## serve the champion on http://127.0.0.1:3000 (PORT=... STORE=...)
 	@$(RUN) -m pipeline serve $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)")
-
-watch: $(READY) ## watch what production sends, and retrain when the model gets worse (STORE=... SETTINGS=watch.yaml)
-	@$(RUN) -m pipeline watch $(if $(STORE),--store "$(STORE)") $(if $(SETTINGS),--settings "$(SETTINGS)")
-
-retrain: $(READY) ## train the champion on, on what production sent and people labeled (REASON=... STORE=...)
-	@$(RUN) -m pipeline retrain $(if $(REASON),--why "$$REASON") $(if $(STORE),--store "$(STORE)")
-
-loop-demo: $(READY) ## the closed loop live: other people write, the alarm fires, a better champion takes over (ten minutes)
-	@$(RUN) -m benchmarks.loop_demo
-
-dashboard: $(READY) ## show what the loop does, with buttons, on http://127.0.0.1:3001 (PORT=... STORE=...)
-	@$(RUN) -m pipeline dashboard $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)")
 
 rollback: $(READY) ## put the champion before back (REASON="misreads 7" STORE=...)
 	@$(RUN) -m pipeline rollback --reason "$$REASON" $(if $(STORE),--store "$(STORE)")
@@ -103,6 +95,9 @@ challenge: $(READY) ## try a model in the shadow of the champion, or on a share 
 withdraw: $(READY) ## try no challenger any longer (STORE=...)
 	@$(RUN) -m pipeline withdraw $(if $(STORE),--store "$(STORE)")
 
+trace: $(READY) ## where an answer comes from, down to the bytes of its training data (ID=prediction_id JSON=1 STORE=...)
+	@$(RUN) -m pipeline trace "$(ID)" $(if $(JSON),--json) $(if $(STORE),--store "$(STORE)")
+
 strokes: $(READY) ## train a reader of pen strokes, on traced MNIST and FILE=..., and have it answer /predict/strokes (STORE=...)
 	@OMP_NUM_THREADS=1 $(RUN) -m pipeline strokes $(if $(FILE),--file "$(FILE)") $(if $(STORE),--store "$(STORE)")
 
@@ -115,11 +110,35 @@ lines: $(READY) ## train a reader of whole lines of digits, and have it answer /
 lines-dismiss: $(READY) ## have lines read no longer (STORE=...)
 	@$(RUN) -m pipeline lines --dismiss $(if $(STORE),--store "$(STORE)")
 
+exports: $(READY) $(EXPORTS)/.ready ## write a model as ONNX, torch.export, OpenVINO, LiteRT and for TensorRT, and prove each equal (MODEL=folder DIGITS=... STORE=...)
+	@OMP_NUM_THREADS=1 PYTHONPATH=$(EXPORTS) $(RUN) -m pipeline exports $(if $(MODEL),"$(MODEL)") $(if $(DIGITS),--digits "$(DIGITS)") $(if $(STORE),--store "$(STORE)")
+
+$(EXPORTS)/.ready: requirements-exports.lock | $(READY)
+	@rm -rf $(EXPORTS)
+	$(UV) pip install --quiet --target $(EXPORTS) --no-deps --python $(RUN) -r $<
+	@touch $@
+
+##@ The loop
+
+watch: $(READY) ## watch what production sends, and retrain when the model gets worse (STORE=... SETTINGS=watch.yaml)
+	@$(RUN) -m pipeline watch $(if $(STORE),--store "$(STORE)") $(if $(SETTINGS),--settings "$(SETTINGS)")
+
+retrain: $(READY) ## train the champion on, on what production sent and people labeled (REASON=... STORE=...)
+	@$(RUN) -m pipeline retrain $(if $(REASON),--why "$$REASON") $(if $(STORE),--store "$(STORE)")
+
+dashboard: $(READY) ## show what the loop does, with buttons, on http://127.0.0.1:3001 (PORT=... STORE=...)
+	@$(RUN) -m pipeline dashboard $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)")
+
+monitor: $(READY) ## report on what was captured, and show it on http://127.0.0.1:8000 (PORT=... MINUTES=60 STORE=...)
+	@$(RUN) -m pipeline monitor $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)") $(if $(MINUTES),--minutes "$(MINUTES)")
+
+loop-demo: $(READY) ## the closed loop live: other people write, the alarm fires, a better champion takes over (ten minutes)
+	@$(RUN) -m benchmarks.loop_demo
+
+##@ Keys, people, backups
+
 key: $(READY) ## make an API key for corrections, or an operator's, and print it (NAME=... OPERATOR=1 STORE=...)
 	@$(RUN) -m pipeline keys add "$(NAME)" $(if $(OPERATOR),$(if $(filter 1,$(OPERATOR)),--operator,$(error OPERATOR=$(OPERATOR): give 1 for an operator's key, or leave it out))) $(if $(STORE),--store "$(STORE)")
-
-trace: $(READY) ## where an answer comes from, down to the bytes of its training data (ID=prediction_id JSON=1 STORE=...)
-	@$(RUN) -m pipeline trace "$(ID)" $(if $(JSON),--json) $(if $(STORE),--store "$(STORE)")
 
 forget: $(READY) ## remove what one person wrote or labeled from all that was captured (PERSON=... STORE=...)
 	@$(RUN) -m pipeline forget "$(PERSON)" $(if $(STORE),--store "$(STORE)")
@@ -130,16 +149,18 @@ backup: $(READY) ## copy the whole store to an empty place, while it is in use (
 restore: $(READY) ## bring a backup back into an empty store (FROM=folder or s3://... STORE=...)
 	@$(RUN) -m pipeline restore "$(FROM)" $(if $(STORE),--store "$(STORE)")
 
-monitor: $(READY) ## report on what was captured, and show it on http://127.0.0.1:8000 (PORT=... MINUTES=60 STORE=...)
-	@$(RUN) -m pipeline monitor $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port "$(PORT)") $(if $(MINUTES),--minutes "$(MINUTES)")
+##@ Clusters
 
-exports: $(READY) $(EXPORTS)/.ready ## write a model as ONNX, torch.export, OpenVINO, LiteRT and for TensorRT, and prove each equal (MODEL=folder DIGITS=... STORE=...)
-	@OMP_NUM_THREADS=1 PYTHONPATH=$(EXPORTS) $(RUN) -m pipeline exports $(if $(MODEL),"$(MODEL)") $(if $(DIGITS),--digits "$(DIGITS)") $(if $(STORE),--store "$(STORE)")
+cluster-up: ## all of it on a kind cluster on this machine: images, Kubeflow, KubeRay, the store, the first champion (needs docker, kind, kubectl)
+	@infra/k8s/cluster up
 
-$(EXPORTS)/.ready: requirements-exports.lock | $(READY)
-	@rm -rf $(EXPORTS)
-	$(UV) pip install --quiet --target $(EXPORTS) --no-deps --python $(RUN) -r $<
-	@touch $@
+cluster-down: ## remove that cluster, and all that it holds
+	@infra/k8s/cluster down
+
+infra-check: $(READY) ## build the overlays of infra/k8s and check them against Kubernetes' and KubeRay's schemas (KUBERAY_CRDS=folder)
+	@$(RUN) -m pytest -m "not slow" tests/test_kubernetes.py tests/test_cluster.py tests/test_images.py
+
+##@ Tests and upkeep
 
 test: $(READY) ## run the tests, but for those that take minutes
 	@$(RUN) -m pytest -m "not slow and not faults"
@@ -149,6 +170,44 @@ test-slow: $(READY) ## run the tests that take minutes
 
 test-faults: $(READY) ## run the tests in which clients attack, disks fill up and processes are killed (ten minutes)
 	@$(RUN) -m pytest -m faults --timeout=1800
+
+check: $(READY) ## lint, formatting, types, import contracts
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+audit: $(READY) ## ask OSV for known vulnerabilities of the locked packages (exit code 3: it could not be asked)
+	@$(RUN) .ci/audit.py
+
+format: $(READY) ## format the code and mend what the linter can mend
+	@.venv/bin/ruff check --fix-only
+	@.venv/bin/ruff format
+
+golden: $(READY) ## renew tests/golden/pipeline.yaml after a wanted change of the graph
+	@env -u INKLOOP_IMAGE $(RUN) -m pipeline compile tests/golden/pipeline.yaml
+
+# CUDA's packages stay out of the lock: a PyTorch that needs them brings its own, the CPU build has none.
+# Of the exports' packages only those are listed that the lock has not, and the lock's versions stay whatever they ask for:
+# xdsl 0.28 wants typing-extensions before 4.13, but runs with a later one.
+lock: $(READY) ## bring requirements.lock and the locks beside it (-exports, -train, -serve, -monitor) up to pyproject.toml, keeping versions that still fit (remove it first to upgrade all)
+	@cp -f requirements.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
+	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra dev pyproject.toml -o .lock.unfinished
+	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' > requirements.lock
+	@cp -f requirements-exports.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
+	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra exports --override requirements.lock pyproject.toml -o .lock.unfinished
+	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' | grep -vxFf requirements.lock > requirements-exports.lock
+	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group train --constraint requirements.lock -o .lock.unfinished
+	@grep -vxFf requirements.lock .lock.unfinished > requirements-train.lock
+	@rm .lock.unfinished
+	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group serve --constraint requirements.lock -o requirements-serve.lock
+	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group monitor --constraint requirements.lock -o requirements-monitor.lock
+
+clean: ## remove artifacts and caches; data, store and .venv stay
+	rm -rf artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+##@ Benchmarks
 
 bench-pipeline: $(READY) ## time the profile from nothing over three seeds (half an hour); keeps benchmarks/results/pipeline.json
 	@$(RUN) -m benchmarks.pipeline --profile "$(PROFILE)"
@@ -200,48 +259,3 @@ lab: $(READY) ## settle the articles' claims: every variant, five seeds (hours; 
 
 lab-quick: $(READY) ## the same with few digits, few epochs and one seed (under twenty minutes on two cores)
 	@$(RUN) -m benchmarks.lab --quick
-
-check: $(READY) ## lint, formatting, types, import contracts
-	@.venv/bin/ruff check
-	@.venv/bin/ruff format --check
-	@.venv/bin/mypy
-	@.venv/bin/lint-imports
-
-infra-check: $(READY) ## build the overlays of infra/k8s and check them against Kubernetes' and KubeRay's schemas (KUBERAY_CRDS=folder)
-	@$(RUN) -m pytest -m "not slow" tests/test_kubernetes.py tests/test_cluster.py tests/test_images.py
-
-cluster-up: ## all of it on a kind cluster on this machine: images, Kubeflow, KubeRay, the store, the first champion (needs docker, kind, kubectl)
-	@infra/k8s/cluster up
-
-cluster-down: ## remove that cluster, and all that it holds
-	@infra/k8s/cluster down
-
-audit: $(READY) ## ask OSV for known vulnerabilities of the locked packages (exit code 3: it could not be asked)
-	@$(RUN) .ci/audit.py
-
-format: $(READY) ## format the code and mend what the linter can mend
-	@.venv/bin/ruff check --fix-only
-	@.venv/bin/ruff format
-
-golden: $(READY) ## renew tests/golden/pipeline.yaml after a wanted change of the graph
-	@env -u INKLOOP_IMAGE $(RUN) -m pipeline compile tests/golden/pipeline.yaml
-
-# CUDA's packages stay out of the lock: a PyTorch that needs them brings its own, the CPU build has none.
-# Of the exports' packages only those are listed that the lock has not, and the lock's versions stay whatever they ask for:
-# xdsl 0.28 wants typing-extensions before 4.13, but runs with a later one.
-lock: $(READY) ## bring requirements.lock and the locks beside it (-exports, -train, -serve, -monitor) up to pyproject.toml, keeping versions that still fit (remove it first to upgrade all)
-	@cp -f requirements.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
-	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra dev pyproject.toml -o .lock.unfinished
-	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' > requirements.lock
-	@cp -f requirements-exports.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
-	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra exports --override requirements.lock pyproject.toml -o .lock.unfinished
-	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' | grep -vxFf requirements.lock > requirements-exports.lock
-	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group train --constraint requirements.lock -o .lock.unfinished
-	@grep -vxFf requirements.lock .lock.unfinished > requirements-train.lock
-	@rm .lock.unfinished
-	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group serve --constraint requirements.lock -o requirements-serve.lock
-	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group monitor --constraint requirements.lock -o requirements-monitor.lock
-
-clean: ## remove artifacts and caches; data, store and .venv stay
-	rm -rf artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
-	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

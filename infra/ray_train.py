@@ -57,7 +57,7 @@ def _worker(config: dict[str, Any]) -> None:
     loss = None
     if config["lessons"] is not None:
         said, teaching = config["lessons"]
-        loss = taught_loss(Lessons(torch.from_numpy(ray.get(said)), teaching))
+        loss = taught_loss(Lessons(torch.from_numpy(ray.get(said)), teaching), job.training.loss)
     torch.manual_seed(job.seed)
     model = Recognizer(job.model)
     if job.initial is not None:

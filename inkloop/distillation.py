@@ -7,12 +7,11 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from inkloop.batches import Batch, Blocks
 from inkloop.digits import Digits
 from inkloop.files import written_whole
-from inkloop.losses import distillation_loss
+from inkloop.losses import LossSettings, classification_loss, distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer
 from inkloop.readings import SWEEPS
 from inkloop.settings import Settings, Share
@@ -25,7 +24,7 @@ class TeachingSettings(Settings):
     """What a student hears from its teacher."""
 
     temperature: PositiveFloat = 2.0  # softens the teacher's answers
-    teacher_share: Share = 0.5  # of the loss; the rest is the labels'
+    teacher_share: Share = 0.5  # of the loss, the rest is the labels'; 0 = it learns alone
 
 
 class DistillationSettings(Settings):
@@ -70,14 +69,14 @@ def read_soft_labels(path: Path) -> Tensor:
     return load_file(path)[SOFT_LABELS]
 
 
-def taught_loss(lessons: Lessons) -> Loss:
-    """The loss of learning the training digits from teacher and labels together."""
+def taught_loss(lessons: Lessons, settings: LossSettings) -> Loss:
+    """The loss of learning the training digits from teacher and labels together. settings: of what labels teach."""
     teaching = lessons.teaching
 
     def loss(answer: Answer, batch: Batch) -> Tensor:
         said = lessons.teacher_logits[batch.rows].to(answer.logits.device)
         from_teacher = distillation_loss(answer.logits, said, teaching.temperature)
-        from_labels = F.cross_entropy(answer.logits, batch.labels)
+        from_labels = classification_loss(answer.logits, batch.labels, settings)
         return teaching.teacher_share * from_teacher + (1 - teaching.teacher_share) * from_labels
 
     return loss

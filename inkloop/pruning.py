@@ -124,9 +124,8 @@ def prune(
     if settings.share == 0:
         return student, TrainingState(best_accuracy=accuracy(student, validation))
     check_prunable(student.settings)
-    taught = taught_loss(Lessons(soft_labels, settings.teaching))
-    sparse = sparsifying_loss(student, taught, settings.lasso)
-    first, second = settings.sparsifying, settings.recovering
+    lessons, first, second = Lessons(soft_labels, settings.teaching), settings.sparsifying, settings.recovering
+    sparse = sparsifying_loss(student, taught_loss(lessons, first.loss), settings.lasso)
 
     def told(before: int) -> OnEpoch | None:
         """Tell of both trainings as of one, whose epochs are counted through."""
@@ -140,4 +139,4 @@ def prune(
     fit(student, train, validation, first, augmentation, seed + 1, loss=sparse, on_epoch=told(0))
     smaller = cut(student, settings.share)
     data = (train, validation, second, augmentation, seed + 2)
-    return smaller, fit(smaller, *data, loss=taught, on_epoch=told(first.epochs))
+    return smaller, fit(smaller, *data, loss=taught_loss(lessons, second.loss), on_epoch=told(first.epochs))

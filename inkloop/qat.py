@@ -32,6 +32,6 @@ def train_quantized(
 
     soft_labels: what a teacher says of the training digits, logits float (n, 10).
     """
-    loss = taught_loss(Lessons(soft_labels, settings.teaching))
+    loss = taught_loss(Lessons(soft_labels, settings.teaching), settings.training.loss)
     data = (train, validation, settings.training, augmentation, seed + 3)
     return fit(model, *data, loss=loss, weights=rounded_weights, on_epoch=on_epoch)

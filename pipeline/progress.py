@@ -14,6 +14,7 @@ from pipeline.cache import Values
 
 State = Literal["waiting", "running", "done", "cached", "failed"]
 MARKS: dict[State, str] = {"waiting": "·", "running": "▸", "done": "✓", "cached": "=", "failed": "✗"}
+TELLING_S = 30.0  # steps that short say nothing of a machine's pace
 STYLES: dict[State, str] = {"waiting": "dim", "running": "bold", "done": "green", "cached": "cyan", "failed": "red"}
 
 
@@ -73,10 +74,17 @@ class Progress:
                 self._say(f"{step.title} failed after {clock(step.seconds)}")
 
     def rest_s(self) -> float:
-        """Seconds that the steps not yet finished are expected to take, if none of them comes from the cache."""
-        rest = sum(step.expected_s for step in self.steps.values() if step.state == "waiting")
-        running = (step for step in self.steps.values() if step.state == "running")
-        return rest + sum(max(0.0, step.expected_s - (time.monotonic() - step.since)) for step in running)
+        """Seconds that the steps not yet finished are expected to take, if none of them comes from the cache.
+
+        They are expected to be as much slower or faster as those that ran already were.
+        """
+        steps, now = list(self.steps.values()), time.monotonic()
+        ran = [step for step in steps if step.state == "done" and step.expected_s]
+        foreseen = sum(step.expected_s for step in ran)
+        pace = sum(step.seconds for step in ran) / foreseen if foreseen >= TELLING_S else 1.0
+        rest = sum(pace * step.expected_s for step in steps if step.state == "waiting")
+        running = (step for step in steps if step.state == "running")
+        return rest + sum(max(0.0, pace * step.expected_s - (now - step.since)) for step in running)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = Table.grid(padding=(0, 2))

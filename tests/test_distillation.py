@@ -8,7 +8,7 @@ from inkloop.augmentation import AugmentationSettings
 from inkloop.batches import Batch
 from inkloop.digits import Digits
 from inkloop.distillation import Lessons, TeachingSettings, soft_labels, taught_loss
-from inkloop.losses import distillation_loss
+from inkloop.losses import LossSettings, distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer, count_parameters
 from inkloop.readings import Reading
 from inkloop.training import TrainingSettings, accuracy, fit, logits
@@ -23,7 +23,7 @@ def taught(teacher: Recognizer, train: Digits, validation: Digits, **teaching: f
     """A new student, taught with slight deformations."""
     torch.manual_seed(0)
     student = Recognizer(PUPIL)
-    loss = taught_loss(Lessons(soft_labels(teacher, train), TeachingSettings(**teaching)))
+    loss = taught_loss(Lessons(soft_labels(teacher, train), TeachingSettings(**teaching)), LESSONS.loss)
     deformations = AugmentationSettings(rotation_deg=5, scale=0.05, shear=0.05, shift_px=1, elastic_px=0)
     fit(student, train, validation, LESSONS, deformations, seed=0, loss=loss)
     return student
@@ -59,8 +59,9 @@ def test_the_loss_mixes_teacher_and_labels_by_the_share(learnt, train_digits, te
     batch = Batch(rows, torch.zeros(3, 28, 28), torch.from_numpy(few.labels)[rows])
     said = logits(learnt, torch.from_numpy(few.images))[rows]
     own = torch.randn(3, 10, generator=torch.Generator().manual_seed(0))
-    from_teacher, from_labels = distillation_loss(own, said, 3.0), F.cross_entropy(own, batch.labels)
+    from_teacher = distillation_loss(own, said, 3.0)
+    from_labels = F.cross_entropy(own, batch.labels, label_smoothing=0.1)
     expected = teacher_share * from_teacher + (1 - teacher_share) * from_labels
     teaching = TeachingSettings(temperature=3.0, teacher_share=teacher_share)
-    loss = taught_loss(Lessons(soft_labels(learnt, few), teaching))
+    loss = taught_loss(Lessons(soft_labels(learnt, few), teaching), LossSettings(label_smoothing=0.1))
     torch.testing.assert_close(loss(Answer(own, [], torch.empty(0)), batch), expected)

@@ -54,6 +54,20 @@ def test_the_estimate_shrinks_as_a_step_runs_and_never_below_nothing(seen: io.St
     assert shown.rest_s() == 0
 
 
+@pytest.mark.parametrize(("took_s", "rest_s"), [(120, 10), (30, 2.5)])
+def test_the_estimate_keeps_the_pace_of_the_steps_that_ran(seen: io.StringIO, took_s: float, rest_s: float):
+    shown = progress(seen, terminal=True, train=60, gate=5)
+    shown.finished("train", took_s, False, {})
+    assert shown.rest_s() == pytest.approx(rest_s)
+
+
+def test_steps_of_seconds_or_from_the_cache_say_nothing_of_the_pace(seen: io.StringIO):
+    shown = progress(seen, terminal=True, ingest=4, train=60, gate=5)
+    shown.finished("ingest", 40.0, False, {})
+    shown.finished("train", 1.0, True, {})
+    assert shown.rest_s() == 5
+
+
 def test_the_step_that_ran_is_the_one_that_failed(seen: io.StringIO):
     shown = progress(seen, terminal=False)
     with pytest.raises(ValueError), shown:

@@ -67,7 +67,7 @@ def student(
     def train() -> tuple[Recognizer, TrainingState]:
         torch.manual_seed(seed)
         model = Recognizer(settings.model)
-        loss = None if teaching is None else taught_loss(Lessons(data.soft_labels, teaching))
+        loss = None if teaching is None else taught_loss(Lessons(data.soft_labels, teaching), settings.training.loss)
         parts = (data.train, data.validation, settings.training, profile.augmentation, seed)
         return model, fit(model, *parts, loss=loss, on_epoch=told(name, console))
 
