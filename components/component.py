@@ -6,7 +6,7 @@ from functools import partial
 from kfp import dsl
 
 IMAGE_VARIABLE = "INKLOOP_IMAGE"
-IMAGE = os.environ.get(IMAGE_VARIABLE, "ghcr.io/inkloop/inkloop-python:0.1.0")
+IMAGE = os.environ.get(IMAGE_VARIABLE, "ghcr.io/inkloop/inkloop-train:0.1.0")
 
 # The image holds the product and kfp itself.
 component = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)

@@ -78,7 +78,7 @@ def test_up_builds_the_images_makes_the_cluster_and_waits_until_all_is_ready(mac
 
     assert code == 0, complaint
     order = [
-        at("docker build", "--target train", "inkloop-python:kind"),
+        at("docker build", "--target train", "inkloop-train:kind"),
         at("docker build", "--target serve"),
         at("docker build", "--target monitor"),
         at("kind create cluster"),
