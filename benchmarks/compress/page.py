@@ -27,7 +27,7 @@ def write(rows: Rows) -> None:
         "accuracies are of MNIST's 10,000 test digits, means over seeds with the least and the most in brackets.",
         "## Distillation",
         _compared(students, ("alone", "taught")),
-        "Temperature and the teacher's share of the loss, one seed, a short training, validation digits:",
+        "Temperature and the teacher's share of the loss (the rest is the labels'), one seed, a short training,\nvalidation digits:",
         _teaching([row for row in rows if row["part"] == "teaching"]),
         "## Pruning",
         "Whole units of every recurrent layer of `benchmarks/models/small` are pushed to nothing, cut, and the rest\n"
@@ -36,7 +36,7 @@ def write(rows: Rows) -> None:
         "![Accuracy and time against the share of units cut](compression.svg)",
         _pruning_claim(curve),
         "## INT8",
-        _compared(students, ("taught", "rounded afterwards", "trained in rounded weights")),
+        _compared(students, ("alone", "rounded afterwards", "trained in rounded weights")),
         "## Engines",
         _engines([row for row in rows if row["part"] == "engines"]),
     ]
@@ -62,7 +62,7 @@ def _compared(rows: Rows, names: tuple[str, ...]) -> str:
         test = spread(100 * row["test_accuracy"] for row in each)
         equal = spread((100 * row["equal"] for row in each), "{:.2f}")
         lines.append((name, f"{len(each)}", test, "" if name == names[0] else spread(gains, "{:+.2f}"), equal))
-    return table(("student", "seeds", "test, %", f"over {names[0]}, points", "answers as the taught one, %"), lines)
+    return table(("student", "seeds", "test, %", f"over {names[0]}, points", f"answers as {names[0]}, %"), lines)
 
 
 def _teaching(rows: Rows) -> str:

@@ -22,7 +22,8 @@ from pipeline.profile import Profile
 
 FOLDER = record.ROOT / "artifacts" / "compress"
 TEACHER = record.ROOT / "benchmarks" / "models" / "teacher"
-TEMPERATURES, SHARES = (1.0, 2.0, 4.0), (0.3, 0.6, 0.9)
+TEMPERATURES, SHARES = (1.0, 2.0, 4.0), (0.0, 0.3, 0.6, 0.9)
+ALONE, TAUGHT = TeachingSettings(teacher_share=0.0), TeachingSettings(teacher_share=0.5)
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,15 @@ def student(
     data: Data,
     profile: Profile,
     seed: int,
-    teaching: TeachingSettings | None,
+    teaching: TeachingSettings,
     console: Console,
 ) -> Recognizer:
-    """A student of a seed; without teaching it learns from labels alone."""
+    """A student of a seed."""
 
     def train() -> tuple[Recognizer, TrainingState]:
         torch.manual_seed(seed)
         model = Recognizer(settings.model)
-        loss = None if teaching is None else taught_loss(Lessons(data.soft_labels, teaching), settings.training.loss)
+        loss = taught_loss(Lessons(data.soft_labels, teaching), settings.training.loss)
         parts = (data.train, data.validation, settings.training, profile.augmentation, seed)
         return model, fit(model, *parts, loss=loss, on_epoch=told(name, console))
 
@@ -80,7 +81,7 @@ def by_teaching(data: Data, profile: Profile, epochs: int, console: Console) -> 
     settings, rows = profile.student.model_copy(update={"training": short}), []
     for temperature, share in itertools.product(TEMPERATURES, SHARES):
         teaching = TeachingSettings(temperature=temperature, teacher_share=share)
-        name = f"teaching-{temperature:g}-{share:g}-{epochs}"
+        name = f"teaching-{temperature if share else 0:g}-{share:g}-{epochs}"  # alone, temperatures are all the same
         model = student(name, settings, data, profile, 0, teaching, console)
         tried = {"temperature": temperature, "teacher_share": share, "epochs": epochs}
         rows.append({"part": "teaching", **tried, "validation_accuracy": accuracy(model, data.validation)})
@@ -88,21 +89,22 @@ def by_teaching(data: Data, profile: Profile, epochs: int, console: Console) -> 
 
 
 def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[dict[str, Any]]:
-    """One seed: a student that learned alone, one that was taught, and what INT8 makes of the latter."""
-    settings = profile.student
-    alone = student(f"alone-{seed}", settings, data, profile, seed, None, console)
-    taught = student(f"taught-{seed}", settings, data, profile, seed, settings.teaching, console)
+    """One seed: a student that learned alone, one that was taught, and what INT8 makes of the former."""
+    alone, taught = (
+        student(f"{name}-{seed}", profile.student, data, profile, seed, teaching, console)
+        for name, teaching in (("alone", ALONE), ("taught", TAUGHT))
+    )
 
     def train_rounded() -> tuple[Recognizer, TrainingState]:
-        model = checkpoint.load(FOLDER / f"taught-{seed}")
+        model = checkpoint.load(FOLDER / f"alone-{seed}")
         parts = (data.train, data.validation, profile.augmentation, profile.quantization, seed)
         return model, qat.train_quantized(data.soft_labels, model, *parts, on_epoch=told(f"rounded-{seed}", console))
 
     rounded = kept(f"rounded-{seed}", train_rounded)
-    exact = said_of(taught, data.test)
+    exact = said_of(alone, data.test)
     rows = [row(data, seed, "alone", alone, exact), row(data, seed, "taught", taught, exact)]
-    with rounded_weights(taught):
-        rows.append(row(data, seed, "rounded afterwards", taught, exact))
+    with rounded_weights(alone):
+        rows.append(row(data, seed, "rounded afterwards", alone, exact))
     with rounded_weights(rounded):
         rows.append(row(data, seed, "trained in rounded weights", rounded, exact))
     return rows
@@ -115,7 +117,7 @@ def said_of(model: Recognizer, digits: Digits) -> np.ndarray:
 
 
 def row(data: Data, seed: int, name: str, model: Recognizer, exact: np.ndarray) -> dict[str, Any]:
-    """A model's figures; equal: share of test digits that it answers as the exact taught student does."""
+    """A model's figures; equal: share of test digits that it answers as the exact student does that learned alone."""
     found = said_of(model, data.test)
     return {
         "part": "students",
