@@ -27,7 +27,8 @@ def write(rows: Rows) -> None:
         "accuracies are of MNIST's 10,000 test digits, means over seeds with the least and the most in brackets.",
         "## Distillation",
         _compared(students, ("alone", "taught")),
-        "Temperature and the teacher's share of the loss (the rest is the labels'), one seed, a short training,\nvalidation digits:",
+        "Temperature and the teacher's share of the loss (the rest is the labels'), one seed, a short training,\n"
+        "validation digits:",
         _teaching([row for row in rows if row["part"] == "teaching"]),
         "## Pruning",
         "Whole units of every recurrent layer of `benchmarks/models/small` are pushed to nothing, cut, and the rest\n"
