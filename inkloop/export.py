@@ -13,7 +13,7 @@ from inkloop.background import FAINTEST, WINDOW_PX
 from inkloop.export_topology import topology
 from inkloop.model import Attention, Reader, Recognizer, readers_of
 from inkloop.onnx_graph import Graph, write
-from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading, overlapping
+from inkloop.readings import BACKGROUND, PIXEL_MEAN, PIXEL_STD, Reading
 from inkloop.recurrent import Highway
 from inkloop.sweeps import is_new_scale
 
@@ -57,22 +57,31 @@ def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
 
     Of sweeps the steps are a grid: (down, across, batch, features).
     """
-    tile_height, tile_width = reading.tile(frame)
+    (tile_height, tile_width), margin = reading.tile(frame), reading.margin
     down, across = -(-frame // tile_height), -(-frame // tile_width)
-    if down * tile_height > frame or across * tile_width > frame:
-        edges = graph.ints(0, 0, 0, 0, down * tile_height - frame, across * tile_width - frame)
+    ends = (down * tile_height - frame + margin, across * tile_width - frame + margin)
+    if any(ends):
+        edges = graph.ints(0, margin, margin, 0, *ends)
         pixels = graph.add("Pad", pixels, edges, graph.constant(np.array(BACKGROUND, np.float32)))
-    if margin := reading.margin:
-        edges = graph.ints(0, margin, margin, 0, margin, margin)
-        pixels = graph.add("Pad", pixels, edges, graph.constant(np.array(BACKGROUND, np.float32)))
-        for axis, (side, tile) in enumerate(((frame, tile_height), (frame, tile_width)), 1):
-            pixels = graph.add("Gather", pixels, graph.ints(*overlapping(side, tile, margin)), axis=axis)
-        tile_height, tile_width = tile_height + 2 * margin, tile_width + 2 * margin
-    tiles = graph.add("Reshape", pixels, graph.ints(-1, down, tile_height, across, tile_width))
-    order = [1, 3, 0, 4, 2] if reading.kind == "columns" else [1, 3, 0, 2, 4]
-    laid_out = graph.add("Transpose", tiles, perm=order)
+    if margin:
+        laid_out = graph.add("Transpose", _overlapping(graph, pixels, tile_height, margin), perm=[2, 3, 0, 1])
+    else:
+        tiles = graph.add("Reshape", pixels, graph.ints(-1, down, tile_height, across, tile_width))
+        order = [1, 3, 0, 4, 2] if reading.kind == "columns" else [1, 3, 0, 2, 4]
+        laid_out = graph.add("Transpose", tiles, perm=order)
     steps = (down, across) if reading.kind == "sweeps" else (down * across,)
-    return graph.add("Reshape", laid_out, graph.ints(*steps, -1, tile_height * tile_width))
+    return graph.add("Reshape", laid_out, graph.ints(*steps, -1, reading.features(frame)))
+
+
+def _overlapping(graph: Graph, pixels: str, size: int, margin: int) -> str:
+    """Padded pixels (batch, height, width) to the pixels that each tile sees: (batch, features, down, across).
+
+    A convolution that moves each pixel into a channel of its own: ONNX Runtime takes longer to gather them.
+    """
+    side = size + 2 * margin
+    moves = graph.add("EyeLike", graph.add("ConstantOfShape", graph.ints(side * side, side * side)))
+    kernels = graph.add("Reshape", moves, graph.ints(-1, 1, side, side))
+    return graph.add("Conv", graph.add("Unsqueeze", pixels, graph.ints(1)), kernels, strides=[size, size])
 
 
 def read_up(graph: Graph, sequence: str, reader: Reader, int8: bool, lengths: str = "") -> str:

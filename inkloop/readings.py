@@ -63,7 +63,7 @@ def read(images: Tensor, reading: Reading, frame: int) -> Tensor:
     images = F.pad(images, (0, -width % tile_width, 0, -height % tile_height), value=BACKGROUND)
     if margin := reading.margin:
         images = F.pad(images, (margin,) * 4, value=BACKGROUND)
-        down, across = (overlapping(side, tile, margin) for side, tile in ((height, tile_height), (width, tile_width)))
+        down, across = (_overlapping(side, tile, margin) for side, tile in ((height, tile_height), (width, tile_width)))
         images = images[:, down][:, :, across]
         tile_height, tile_width = tile_height + 2 * margin, tile_width + 2 * margin
     tiles = images.unflatten(1, (-1, tile_height)).unflatten(3, (-1, tile_width))  # batch, down, row, across, column
@@ -73,7 +73,7 @@ def read(images: Tensor, reading: Reading, frame: int) -> Tensor:
     return grid if reading.kind == "sweeps" else grid.flatten(1, 2)
 
 
-def overlapping(side: int, tile: int, margin: int) -> list[int]:
+def _overlapping(side: int, tile: int, margin: int) -> list[int]:
     """Which pixels the tiles along a side see, one tile after another; counted from the edge of the first's margin."""
     return [start + offset for start in range(0, side, tile) for offset in range(tile + 2 * margin)]
 
