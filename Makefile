@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 
 PYTHON ?= python3.11
-PROFILE ?= default#   smoke (a minute), default (ten), full (an hour and a half), or a file of your own
+PROFILE ?= default#   smoke (a minute), default (eleven), full (an hour and a half), or a file of your own
 HARDWARE ?=#          where the model is to run: edge (40 KB, 0.1 ms), cpu (250 KB, 0.5 ms) or gpu; empty: what the profile says
 SOURCE ?=#            where the digits come from; empty: what the profile says
 STORE ?=#             where models are kept: a folder or s3://bucket/prefix; empty: what the profile says
