@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROWS 6 /* 5 and 10 rows are frequent here, and 4 x 3 would split them into 4 and 1 */
+#define VECTORS 2
 #include "lanes.h"
 
 #define MOST_LAYERS 8

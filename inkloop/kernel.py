@@ -18,7 +18,7 @@ except ImportError:  # it was installed where there is no C compiler
 
 Floats = NDArray[np.float32]
 Constants = dict[str, NDArray[np.generic]]
-LANES, VECTORS, MOST_LAYERS, CLASSES = 8, 3, 8, 10  # as lanes.h and kernel.c have them
+LANES, VECTORS, MOST_LAYERS, CLASSES = 8, 2, 8, 10  # as lanes.h and kernel.c have them
 GATES, WAYS = 4, 2
 SHAPE = f"={6 + MOST_LAYERS}i2f"  # kernel.c's
 READER = "readers.0"
@@ -124,13 +124,8 @@ def _matrix(found: Constants, name: str, *shape: int) -> Floats:
 
 def _packed(weights: Floats) -> Floats:
     """Of (inputs, outputs), flat: the columns of each tile of lanes.h together."""
-    parts, left = [], weights.shape[1] // LANES
-    while left:
-        taken = 2 if left == VECTORS + 1 else min(left, VECTORS)
-        first = weights.shape[1] - left * LANES
-        parts.append(weights[:, first : first + taken * LANES].ravel())
-        left -= taken
-    return np.concatenate(parts)
+    width = VECTORS * LANES
+    return np.concatenate([weights[:, at : at + width].ravel() for at in range(0, weights.shape[1], width)])
 
 
 def _fill(weights: Floats, axis: int, groups: int = 1) -> Floats:

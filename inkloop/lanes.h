@@ -1,11 +1,10 @@
 /* Vectors of floats, what an LSTM computes of them, and sums of products in tiles that fill the registers. */
 #include <stdint.h>
 
+/* Whoever includes this says how many ROWS and VECTORS a tile has: 4 x 3 or 6 x 2, as many sums as registers hold. */
 #define LANES 8
-#define ROWS 4    /* with VECTORS, of a tile: as many sums as registers hold */
-#define VECTORS 3
 #define ALWAYS static inline __attribute__((always_inline))
-#define UNROLLED _Pragma("GCC unroll 4")
+#define UNROLLED _Pragma("GCC unroll 6")
 
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t whole_lanes __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -73,7 +72,7 @@ ALWAYS void tile(const int rows, const int vectors, Matrix in, int inputs, const
         UNROLLED for (int vector = 0; vector < vectors; vector++) store(out + row * out_down + vector * LANES, sums[row][vector]);
 }
 
-/* How many vectors a tile takes, of so many left: four in two halves, for a single one would not fill the units. */
+/* How many vectors a tile takes, of so many left: one more than fit in two halves, for a single one would not fill the units. */
 ALWAYS int taken(int left) { return left == VECTORS + 1 ? 2 : left < VECTORS ? left : VECTORS; }
 
 /* out (rows, outputs) = start + in (rows, inputs) x weights (inputs, outputs). Outputs fill whole vectors.
@@ -84,16 +83,21 @@ ALWAYS void affine(const int packed, Matrix in, int rows, int inputs, const floa
         vectors = taken((outputs - column) / LANES);
         const float *of_tile = weights + (packed ? column * inputs : column);
         int weights_down = packed ? vectors * LANES : outputs;
-        for (int row = 0; row < rows; row += ROWS) {
+        for (int row = 0, height, tiles = (rows + ROWS - 1) / ROWS; row < rows; row += height, tiles--) {
+            height = (rows - row + tiles - 1) / tiles; /* 10 rows as 5 and 5, not as 6 and 4 */
             Matrix from = {in.at + row * in.down, in.down, in.across};
 #define TILE(ROWS_, VECTORS_)                                                                                          \
     case ROWS_ * 4 + VECTORS_:                                                                                         \
         tile(ROWS_, VECTORS_, from, inputs, of_tile, packed ? VECTORS_ * LANES : weights_down,                         \
              start + row * start_down + column, start_down, out + row * out_down + column, out_down);                  \
         break;
-            switch ((rows - row < ROWS ? rows - row : ROWS) * 4 + vectors) {
-                TILE(4, 3) TILE(4, 2) TILE(4, 1) TILE(3, 3) TILE(3, 2) TILE(3, 1)
-                TILE(2, 3) TILE(2, 2) TILE(2, 1) TILE(1, 3) TILE(1, 2) TILE(1, 1)
+            switch (height * 4 + vectors) {
+                TILE(4, 2) TILE(4, 1) TILE(3, 2) TILE(3, 1) TILE(2, 2) TILE(2, 1) TILE(1, 2) TILE(1, 1)
+#if ROWS == 6
+                TILE(6, 2) TILE(6, 1) TILE(5, 2) TILE(5, 1)
+#else
+                TILE(4, 3) TILE(3, 3) TILE(2, 3) TILE(1, 3)
+#endif
             }
         }
     }

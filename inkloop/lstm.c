@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROWS 4
+#define VECTORS 3
 #include "lanes.h"
 
 #define GATES 4
