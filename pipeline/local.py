@@ -103,11 +103,11 @@ def run(
             failed = progress.failed_step()
             if failed is None:
                 raise
-            left, shown = observer.failed(failed.name, set((folder / "runs").glob("*")) - earlier)
+            said = observer.failed(failed.name, set((folder / "runs").glob("*")) - earlier, log.user_error() or "")
             if log.speaks_of(FULL) or _is_full(error):
                 raise _no_room(folder, failed.name) from error
-            if (said := log.user_error()) is not None:
-                raise UserError(said.replace(f"{left}/", f"{shown}/")) from error
+            if said:
+                raise UserError(said) from error
             ending = "\n".join(log.tail(20)) or "".join(traceback.format_exception(error))
             if not log.has_traceback():
                 ending += (
@@ -148,15 +148,18 @@ class _Recorder:
         self._progress.finished(step, seconds, cached, outputs)
         self._after(self.steps[-1])
 
-    def failed(self, step: str, ours: set[Path]) -> tuple[Path, Path]:
-        """Link what the failed step left, such as a report of mistakes: its place, and the link.
+    def failed(self, step: str, ours: set[Path], said: str) -> str:
+        """Link what the failed step left, such as a report of mistakes. Returns what it said, by these links.
 
         ours: this run's folder, if it has one; by its name, a time, it is not always the newest.
         """
         left = next(iter(ours), self._latest) / step
-        if left.is_dir() and left.parent != self._latest:
-            self._link(step, left)
-        return left, self._latest / step
+        if not left.is_dir() or left.parent == self._latest:
+            return said
+        self._link(step, left)
+        for page in self._latest.glob(f"{step}-*.html"):
+            said = said.replace(str(left / page.readlink().name), str(page))
+        return said.replace(f"{left}/", f"{self._latest / step}/")
 
     def _link(self, step: str, place: Path) -> None:
         (self._latest / step).symlink_to(os.path.relpath(place, self._latest))

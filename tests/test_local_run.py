@@ -190,6 +190,16 @@ def test_a_mistake_of_the_users_ends_with_its_sentence_alone(toy: Toy):
     assert "Traceback" not in shown
 
 
+def test_a_page_is_named_as_a_browser_opens_it(toy: Toy):
+    toy_step = toy.folder / "toysteps" / "train.py"
+    toy_step.write_text(toy_step.read_text().replace('"unfinished"', '"<!DOCTYPE html>"'))
+    code, said, _ = toy.run(failure="mendable")
+    assert code == 2
+    page = toy.folder / "artifacts" / "latest" / "train-model.html"
+    assert said.endswith(f"The report: {page}\n")
+    assert page.read_text() == "<!DOCTYPE html>"
+
+
 @pytest.mark.parametrize("failure", ["crash", "wrapped"])
 def test_any_other_failure_names_the_step_its_last_lines_and_the_log(toy: Toy, failure: str):
     code, said, _ = toy.run(failure=failure)

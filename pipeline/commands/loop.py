@@ -97,7 +97,7 @@ def monitor(
         reported, sheets = workspace.update(opened, kept_in, minutes), kept_in / "strangest" / str(minutes)
         print(f"Windows with new reports: {len(reported)}. The strangest inputs: {sheets}", flush=True)
         if not captured.keys(opened, captured.ANSWERS):
-            print(f"Nothing was captured in {opened} yet: `make serve` keeps what it is asked.", flush=True)
+            print(f"Nothing was captured in {opened} yet: servers ship it within two minutes.", flush=True)
 
     if update_only:
         report()
