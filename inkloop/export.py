@@ -52,7 +52,7 @@ def _without_background(graph: Graph, pixels: str) -> str:
     return graph.add("Add", graph.add("Div", ink, graph.add("Mul", most, deviation)), black)
 
 
-def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
+def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int, int8: bool) -> str:
     """Normalized pixels (batch, frame, frame) to a sequence (steps, batch, features); see `readings.read`.
 
     Of sweeps the steps are a grid: (down, across, batch, features).
@@ -64,7 +64,7 @@ def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
         edges = graph.ints(0, margin, margin, 0, *ends)
         pixels = graph.add("Pad", pixels, edges, graph.constant(np.array(BACKGROUND, np.float32)))
     if margin:
-        laid_out = graph.add("Transpose", _overlapping(graph, pixels, tile_height, margin), perm=[2, 3, 0, 1])
+        laid_out = graph.add("Transpose", _overlapping(graph, pixels, tile_height, margin, int8), perm=[2, 3, 0, 1])
     else:
         tiles = graph.add("Reshape", pixels, graph.ints(-1, down, tile_height, across, tile_width))
         order = [1, 3, 0, 4, 2] if reading.kind == "columns" else [1, 3, 0, 2, 4]
@@ -73,14 +73,19 @@ def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int) -> str:
     return graph.add("Reshape", laid_out, graph.ints(*steps, -1, reading.features(frame)))
 
 
-def _overlapping(graph: Graph, pixels: str, size: int, margin: int) -> str:
+def _overlapping(graph: Graph, pixels: str, size: int, margin: int, int8: bool) -> str:
     """Padded pixels (batch, height, width) to the pixels that each tile sees: (batch, features, down, across).
 
     A convolution that moves each pixel into a channel of its own: ONNX Runtime takes longer to gather them.
     """
     side = size + 2 * margin
-    moves = graph.add("EyeLike", graph.add("ConstantOfShape", graph.ints(side * side, side * side)))
-    kernels = graph.add("Reshape", moves, graph.ints(-1, 1, side, side))
+    moves = np.eye(side * side).reshape(-1, 1, side, side)
+    if int8:
+        kernels = graph.add(
+            "DequantizeLinear", graph.constant(moves.astype(np.int8)), graph.constant(np.array(1, np.float32))
+        )
+    else:
+        kernels = graph.constant(moves.astype(np.float32))
     return graph.add("Conv", graph.add("Unsqueeze", pixels, graph.ints(1)), kernels, strides=[size, size])
 
 
@@ -166,7 +171,7 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
         pixels = _without_background(graph, pixels)
     views, outputs = [], [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 10])]
     for reading, reader in zip(settings.readings, readers_of(model), strict=True):
-        sequence = _sequence(graph, pixels, reading, settings.frame)
+        sequence = _sequence(graph, pixels, reading, settings.frame, int8)
         states = read_up(graph, sequence, reader, int8)
         if reader.attention is None:
             context = _last_states(graph, states, reader.layers[-1])
