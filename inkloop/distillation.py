@@ -11,11 +11,11 @@ from torch import Tensor
 from inkloop.batches import Batch, Blocks
 from inkloop.digits import Digits
 from inkloop.files import written_whole
-from inkloop.losses import LossSettings, classification_loss, distillation_loss
+from inkloop.losses import LossSettings, distillation_loss
 from inkloop.model import Answer, ModelSettings, Recognizer
 from inkloop.readings import SWEEPS
 from inkloop.settings import Settings, Share
-from inkloop.training import Loss, TrainingSettings, logits
+from inkloop.training import Loss, TrainingSettings, label_loss, logits
 
 SOFT_LABELS = "soft_labels"  # in the file
 
@@ -71,12 +71,13 @@ def read_soft_labels(path: Path) -> Tensor:
 
 def taught_loss(lessons: Lessons, settings: LossSettings) -> Loss:
     """The loss of learning the training digits from teacher and labels together. settings: of what labels teach."""
-    teaching = lessons.teaching
+    teaching, of_labels = lessons.teaching, label_loss(settings)
+    if teaching.teacher_share == 0:
+        return of_labels
 
     def loss(answer: Answer, batch: Batch) -> Tensor:
         said = lessons.teacher_logits[batch.rows].to(answer.logits.device)
         from_teacher = distillation_loss(answer.logits, said, teaching.temperature)
-        from_labels = classification_loss(answer.logits, batch.labels, settings)
-        return teaching.teacher_share * from_teacher + (1 - teaching.teacher_share) * from_labels
+        return teaching.teacher_share * from_teacher + (1 - teaching.teacher_share) * of_labels(answer, batch)
 
     return loss

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS 6 /* 5 and 10 rows are frequent here, and 4 x 3 would split them into 4 and 1 */
+#define ROWS 6 /* a grid's 5 or 10 lines fill one tile or two */
 #define VECTORS 2
 #include "lanes.h"
 

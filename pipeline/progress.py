@@ -14,8 +14,8 @@ from pipeline.cache import Values
 
 State = Literal["waiting", "running", "done", "cached", "failed"]
 MARKS: dict[State, str] = {"waiting": "·", "running": "▸", "done": "✓", "cached": "=", "failed": "✗"}
-TELLING_S = 30.0  # steps that short say nothing of a machine's pace
 STYLES: dict[State, str] = {"waiting": "dim", "running": "bold", "done": "green", "cached": "cyan", "failed": "red"}
+TELLING_S = 30.0  # steps that were to take less, all together, say nothing of a machine's pace
 
 
 @dataclass
