@@ -1,7 +1,8 @@
 /* A swept picture answered on one core: what ONNX Runtime computes of the same file, without a dispatch for each node.
  *
  * Sums run over whole vectors: kernel.py fills all widths up to LANES. Gates come in ONNX's order: input, output, forget,
- * change. Weights are (inputs, outputs), packed for `affine`. */
+ * change; their weights by kernel.py's EXPONENTS, so that a sum of theirs is a decay's power of two. Weights are (inputs,
+ * outputs), packed for `affine`. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -48,10 +49,11 @@ ALWAYS const float *run(const Grid in, int across, int backward, int hidden, con
             for (int unit = 0; unit < hidden; unit += LANES) {
                 const float *gate = sums + row * apart + unit;
                 float *cell = memory + row * hidden + unit;
-                lanes input = decay(load(gate)), output = decay(load(gate + hidden));
-                lanes forget = decay(load(gate + 2 * hidden)), change = decay_twice(load(gate + 3 * hidden));
+                lanes input = power_of_two(within(load(gate), 43)), output = power_of_two(within(load(gate + hidden), 43));
+                lanes forget = power_of_two(within(load(gate + 2 * hidden), 43));
+                lanes change = power_of_two(within(load(gate + 3 * hidden), 29));
                 lanes kept = load(cell) / (1 + forget) + (1 - change) / ((1 + input) * (1 + change));
-                lanes small = decay_twice(kept);
+                lanes small = power_of_two(kept * -2.885390082f); /* within 2 to the 81, for no step adds more than 1 */
                 store(cell, kept);
                 store(now + row * line * out.width + unit, (1 - small) / ((1 + output) * (1 + small)));
             }

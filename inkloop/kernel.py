@@ -19,7 +19,9 @@ except ImportError:  # it was installed where there is no C compiler
 Floats = NDArray[np.float32]
 Constants = dict[str, NDArray[np.generic]]
 LANES, VECTORS, MOST_LAYERS, CLASSES = 8, 2, 8, 10  # as lanes.h and kernel.c have them
+MOST_STEPS = 28  # kernel.c leaves it to this that cells stay small
 GATES, WAYS = 4, 2
+EXPONENTS = np.array([1, 1, 1, 2], np.float32) * np.float32(-np.log2(np.e))  # of the gates: e**-x is 2**(x * -log2(e))
 SHAPE = f"={6 + MOST_LAYERS}i2f"  # kernel.c's
 READER = "readers.0"
 
@@ -57,6 +59,7 @@ def answers(architecture: dict[str, Any]) -> bool:
         and architecture["bidirectional"]
         and not (architecture["highway"] or architecture["topology"] or architecture["remove_background"])
         and len(_sizes(architecture)) <= MOST_LAYERS
+        and architecture["frame"] <= MOST_STEPS * architecture["readings"][0]["size"]
     )
 
 
@@ -96,15 +99,16 @@ def _sizes(architecture: dict[str, Any]) -> list[int]:
 
 
 def _layer(found: Constants, name: str, hidden_size: int, width: int, is_first: bool) -> list[Floats]:
-    """Of each way: biases (gates * hidden,), weights of input (width, gates * hidden) and states (hidden, same)."""
+    """Of each way, by EXPONENTS: biases (gates * hidden,), weights of input (width, gates * hidden), of states (hidden, same)."""
     of_input = _matrix(found, f"{name}.weight_ih", WAYS, GATES, hidden_size, width)
     of_state = _matrix(found, f"{name}.weight_hh", WAYS, GATES, hidden_size, hidden_size)
     bias = _matrix(found, f"{name}.bias", WAYS, GATES, hidden_size)
     of_input = of_input if is_first else _fill(of_input, 3, WAYS)
+    rows = EXPONENTS[:, None]
     parts = []
     for way in range(WAYS):
-        matrices = _fill(of_input[way], 1), _fill(_fill(of_state[way], 1), 2)
-        parts += [_fill(bias[way], 1), *(_packed(each.reshape(-1, each.shape[2]).T) for each in matrices)]
+        matrices = (rows[..., None] * each for each in (_fill(of_input[way], 1), _fill(_fill(of_state[way], 1), 2)))
+        parts += [rows * _fill(bias[way], 1), *(_packed(each.reshape(-1, each.shape[2]).T) for each in matrices)]
     return parts
 
 
