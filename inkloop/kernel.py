@@ -99,7 +99,7 @@ def _sizes(architecture: dict[str, Any]) -> list[int]:
 
 
 def _layer(found: Constants, name: str, hidden_size: int, width: int, is_first: bool) -> list[Floats]:
-    """Of each way, by EXPONENTS: biases (gates * hidden,), weights of input (width, gates * hidden), of states (hidden, same)."""
+    """Each way: biases (gates * hidden,), weights of input (width, same) and of states (hidden, same); by EXPONENTS."""
     of_input = _matrix(found, f"{name}.weight_ih", WAYS, GATES, hidden_size, width)
     of_state = _matrix(found, f"{name}.weight_hh", WAYS, GATES, hidden_size, hidden_size)
     bias = _matrix(found, f"{name}.bias", WAYS, GATES, hidden_size)
