@@ -21,7 +21,9 @@ def train(
 ) -> None:
     """Train the teacher data-parallel with the settings that tuning found; keep what was best on validation.
 
-    soft_labels: what it says of the training digits, once and for all that is taught.
+    Of an ensemble, each from a seed of its own, the best is the teacher.
+
+    soft_labels: what it or the ensemble says of the training digits, once and for all that is taught.
 
     warm_start: digest of a published model whose teacher is trained on; empty: from nothing.
     """
@@ -44,20 +46,32 @@ def train(
     initial = published.teacher(open_store(store), warm_start) if warm_start else None
     shape = initial.settings if initial else settings.model
     train_digits = digits.read_or_stream(source, "train", settings.in_memory_images)
-    lineage = lineage_of(source, seed, warm_start=warm_start)
-    work = (str(lineage), settings.model_dump_json(), training.model_dump_json(), augmentation.model_dump_json())
+    work = (
+        str(lineage_of(source, seed, warm_start=warm_start)),
+        settings.model_dump_json(),
+        training.model_dump_json(),
+        augmentation.model_dump_json(),
+    )
     with ray_checkpoints.kept(store, "train", *work) as storage:
-        model, state = fit_on_ray(
-            Job(shape, training, augmentation, seed, initial=initial.state_dict() if initial else None),
-            train_digits,
-            digits.read(source, "validation"),
-            storage,
-            Path(logs.path),
-            settings.workers,
-            settings.least_workers,
-        )
+        members = [
+            fit_on_ray(
+                Job(shape, training, augmentation, own_seed, initial=initial.state_dict() if initial else None),
+                train_digits,
+                digits.read(source, "validation"),
+                f"{storage}/{own_seed}",
+                Path(logs.path) / f"seed-{own_seed}",
+                settings.workers,
+                settings.least_workers,
+            )
+            for own_seed in range(seed, seed + settings.ensemble)
+        ]
+        best_member = max(range(settings.ensemble), key=lambda member: members[member][1].best_accuracy)
+        model, state = members[best_member]
         figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
+        lineage = lineage_of(source, seed + best_member, warm_start=warm_start)
         checkpoint.save(model, Path(teacher.path), "teacher", figures, lineage)
-        distillation.write_soft_labels(distillation.soft_labels(model, train_digits), Path(soft_labels.path))
-    for name, value in {**figures, "interruptions": len(state.interruptions)}.items():
+        said = distillation.soft_labels([member for member, _ in members], train_digits)
+        distillation.write_soft_labels(said, Path(soft_labels.path))
+    interruptions = sum(len(each.interruptions) for _, each in members)
+    for name, value in {**figures, "interruptions": interruptions}.items():
         metrics.log_metric(name, value)

@@ -1,5 +1,6 @@
 """Distillation: a small student learns from the teacher's soft answers (Hinton 2015)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,14 +49,15 @@ class Lessons:
     teaching: TeachingSettings
 
 
-def soft_labels(teacher: Recognizer, train: Digits | Blocks) -> Tensor:
-    """What the teacher says of each digit, undeformed: logits float (n, 10).
+def soft_labels(teachers: Sequence[Recognizer], train: Digits | Blocks) -> Tensor:
+    """What the teachers say of each digit, undeformed, in the mean: logits float (n, 10).
 
-    A student is held to that answer however its copy is deformed (Xie 2020), so that soft labels cost one pass and
-    every epoch still sees new deformations.
+    The mean of logits is the geometric mean of answers (Hinton 2015), at any temperature. A student is held to it however
+    its copy is deformed (Xie 2020), so that soft labels cost one pass and every epoch still sees new deformations.
     """
     parts = [train] if isinstance(train, Digits) else map(train.read, range(len(train.sizes)))
-    return torch.cat([logits(teacher, torch.from_numpy(part.images)) for part in parts])
+    images = (torch.from_numpy(part.images) for part in parts)
+    return torch.cat([torch.stack([logits(teacher, each) for teacher in teachers]).mean(0) for each in images])
 
 
 def write_soft_labels(labels: Tensor, path: Path) -> None:

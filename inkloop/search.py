@@ -19,6 +19,7 @@ class TeacherSettings(Settings):
         readings=SWEEPS, hidden_size=16, upper_sizes=(16, 32, 32), attention_size=32, fc_size=64, dropout=0.1
     )
     training: TrainingSettings = TrainingSettings()
+    ensemble: PositiveInt = 1  # as many, each from a seed of its own: all of them teach, the best goes on
     workers: NonNegativeInt = 0  # 0 = one for each GPU, or else CPU, that Ray has
     least_workers: NonNegativeInt = 0  # go on with as few when a machine is lost; 0 = wait for another
     in_memory_images: PositiveInt = 1_000_000  # more training digits than these are read block by block

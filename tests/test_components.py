@@ -22,6 +22,7 @@ from components.tune import tune
 from infra import registry, warm_start
 from infra.storage import open_store
 from inkloop import artifacts, checkpoint, digits
+from inkloop.distillation import read_soft_labels
 from inkloop.errors import UserError
 from inkloop.evaluation import Report
 from inkloop.gate import Decision
@@ -213,7 +214,7 @@ def test_the_recipe_is_whole_and_the_deformed_set_is_of_the_test_digits(chain):
 
 @pytest.mark.parametrize("step", ["train", "distill", "prune", "quantize"])
 def test_learning_steps_log_for_tensorboard_and_tell_how_well_they_did(chain, step):
-    assert list(chain.path(f"{step}.logs").glob("*tfevents*"))
+    assert list(chain.path(f"{step}.logs").rglob("*tfevents*"))
     assert 0.1 < chain.metrics(step)["validation_accuracy"] <= 1
 
 
@@ -325,6 +326,31 @@ def test_a_retraining_goes_on_from_the_champion_and_its_teacher(chain, ray_head,
     for name, origin in (("retrain.teacher", "train.teacher"), ("teach again.student", "quantize.int8")):
         again, before = (checkpoint.load(chain.path(each)).state_dict() for each in (name, origin))
         assert all(torch.allclose(again[key], before[key], atol=1e-6) for key in before)
+
+
+def test_of_an_ensemble_all_teach_and_the_best_goes_on(chain, ray_head, monkeypatch, tmp_path):
+    """It is what its members come to when they are trained one by one."""
+    monkeypatch.setenv("RAY_ADDRESS", ray_head[1])
+
+    def trained(name: str, seed: int, ensemble: float) -> None:
+        train.python_func(
+            **chain.take(validated="validated", recipe="augment.recipe", best="tune.best"),
+            **chain.out(dsl.Model, name, "teacher"),
+            **chain.out(dsl.Artifact, name, "soft_labels"),
+            **chain.out(dsl.Artifact, name, "logs"),
+            **chain.out(dsl.Metrics, name, "metrics"),
+            config={**TEACHER, "ensemble": ensemble},
+            seed=seed,
+            store=str(tmp_path / "store"),
+            warm_start="",
+        )
+
+    trained("other", SEED + 1, 1.0)
+    trained("both", SEED, 2.0)
+    said = [read_soft_labels(chain.path(f"{name}.soft_labels")) for name in ("train", "other", "both")]
+    torch.testing.assert_close(said[2], (said[0] + said[1]) / 2)
+    best = max(("train", "other"), key=lambda name: chain.metrics(name)["validation_accuracy"])
+    assert artifacts.digest(chain.path("both.teacher")) == artifacts.digest(chain.path(f"{best}.teacher"))
 
 
 def test_a_champion_published_without_its_teacher_cannot_be_retrained_from(model_directory, tmp_path):

@@ -23,7 +23,7 @@ def taught(teacher: Recognizer, train: Digits, validation: Digits, **teaching: f
     """A new student, taught with slight deformations."""
     torch.manual_seed(0)
     student = Recognizer(PUPIL)
-    loss = taught_loss(Lessons(soft_labels(teacher, train), TeachingSettings(**teaching)), LESSONS.loss)
+    loss = taught_loss(Lessons(soft_labels([teacher], train), TeachingSettings(**teaching)), LESSONS.loss)
     deformations = AugmentationSettings(rotation_deg=5, scale=0.05, shear=0.05, shift_px=1, elastic_px=0)
     fit(student, train, validation, LESSONS, deformations, seed=0, loss=loss)
     return student
@@ -63,5 +63,5 @@ def test_the_loss_mixes_teacher_and_labels_by_the_share(learnt, train_digits, te
     from_labels = F.cross_entropy(own, batch.labels, label_smoothing=0.1)
     expected = teacher_share * from_teacher + (1 - teacher_share) * from_labels
     teaching = TeachingSettings(temperature=3.0, teacher_share=teacher_share)
-    loss = taught_loss(Lessons(soft_labels(learnt, few), teaching), LossSettings(label_smoothing=0.1))
+    loss = taught_loss(Lessons(soft_labels([learnt], few), teaching), LossSettings(label_smoothing=0.1))
     torch.testing.assert_close(loss(Answer(own, [], torch.empty(0)), batch), expected)

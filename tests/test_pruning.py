@@ -177,7 +177,7 @@ def test_a_pruned_student_recovers_and_its_epochs_are_counted_through(
     told: list[tuple[int, int]] = []
     digits = train_digits.take(slice(0, 2000))
     pruned, state = prune(
-        soft_labels(learnt, digits),
+        soft_labels([learnt], digits),
         trained_model,
         digits,
         validation_digits,

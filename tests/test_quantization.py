@@ -112,7 +112,7 @@ def test_what_is_trained_in_rounded_weights_is_also_judged_in_them(
     recipe = QuantizationSettings(training=TrainingSettings(epochs=1, batch_size=64, learning_rate=3e-3))
     digits = train_digits.take(slice(0, 2000))
     parts = (digits, validation_digits, AugmentationSettings(), recipe)
-    state = train_quantized(soft_labels(learnt, digits), trained_model, *parts, seed=0)
+    state = train_quantized(soft_labels([learnt], digits), trained_model, *parts, seed=0)
     with rounded_weights(trained_model):
         after = accuracy(trained_model, validation_digits)
     assert after == pytest.approx(state.best_accuracy)

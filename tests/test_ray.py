@@ -88,7 +88,7 @@ def test_two_workers_learn_what_one_would_have(cluster, train, validation, tmp_p
 
 @pytest.mark.slow
 def test_a_teachers_lessons_reach_the_workers(cluster, learnt, train, validation, tmp_path):
-    lessons = Lessons(soft_labels(learnt, train), TeachingSettings(teacher_share=1.0))
+    lessons = Lessons(soft_labels([learnt], train), TeachingSettings(teacher_share=1.0))
     mislabeled = replace(train, labels=(train.labels + 1) % 10)
     job = replace(JOB, training=JOB.training.model_copy(update={"epochs": 6}), augmentation=None, lessons=lessons)
     student, _ = trained(job, mislabeled, validation, tmp_path)
@@ -108,6 +108,15 @@ def test_training_goes_on_after_a_worker_has_died(cluster, train, validation, tm
     assert [result.epoch for result in state.epochs] == list(range(len(state.epochs)))
     starts = {name: len(list((tmp_path / name / "logs").glob("*tfevents*"))) for name in ("broken", "unbroken")}
     assert starts == {"broken": 2, "unbroken": 1}
+
+
+@pytest.mark.slow
+def test_what_had_ended_is_not_trained_again(cluster, train, validation, tmp_path):
+    """Of an ensemble that was cut off, the members that were there."""
+    model, state = trained(JOB, train, validation, tmp_path, workers=1)
+    again, found = trained(JOB, train, validation, tmp_path, workers=1)
+    assert weights(again) == weights(model)
+    assert [epoch.seconds for epoch in found.epochs] == [epoch.seconds for epoch in state.epochs]
 
 
 def kill_a_worker(cluster: psutil.Process, checkpoints: Path) -> None:

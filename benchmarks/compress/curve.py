@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks import record
-from benchmarks.compress.students import FOLDER, Data, said_of, told
+from benchmarks.compress.students import FOLDER, SMALL, Data, said_of, told
 from inkloop import artifacts, checkpoint, pruning
 from inkloop.evaluation import latency_us
 from inkloop.macs import count_macs
 from inkloop.runtime import Recognizer as Runtime
 from pipeline.profile import Profile
 
-SMALL = record.ROOT / "benchmarks" / "models" / "small"
 CALLS = 400  # of one picture
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 

@@ -22,17 +22,18 @@ def write(rows: Rows) -> None:
     parts = [
         "# Compression",
         "    make bench-compress     # writes this page; goes on where it was stopped",
-        f"One thread ({record.machine()['cpu']}). The teacher is `benchmarks/models/teacher`; students have the\n"
-        "shape of the profile `edge` and are trained as it says. Everything was chosen by validation digits;\n"
-        "accuracies are of MNIST's 10,000 test digits, means over seeds with the least and the most in brackets.",
+        f"One thread ({record.machine()['cpu']}). The teacher is `benchmarks/models/teacher`; where two teach, `small` is\n"
+        "the other. Students have the shape of the profile `edge` and are trained as it says. Everything was chosen by\n"
+        "validation digits; accuracies are of MNIST's 10,000 test digits, means over seeds with the least and the most in\n"
+        "brackets.",
         "## Distillation",
-        _compared(students, ("alone", "taught")),
+        _compared(students, ("alone", "taught", "taught by two")),
         "Temperature and the teacher's share of the loss (the rest is the labels'), one seed, a short training,\n"
         "validation digits:",
         _teaching([row for row in rows if row["part"] == "teaching"]),
         "## Pruning",
         "Whole units of every recurrent layer of `benchmarks/models/small` are pushed to nothing, cut, and the rest\n"
-        "recovers with the teacher's help. In INT8, one seed.",
+        "recovers. In INT8, one seed.",
         _curve(curve),
         "![Accuracy and time against the share of units cut](compression.svg)",
         _pruning_claim(curve),

@@ -21,7 +21,7 @@ from inkloop.training import EpochResult, TrainingState, accuracy, fit, logits
 from pipeline.profile import Profile
 
 FOLDER = record.ROOT / "artifacts" / "compress"
-TEACHER = record.ROOT / "benchmarks" / "models" / "teacher"
+TEACHER, SMALL = (record.ROOT / "benchmarks" / "models" / name for name in ("teacher", "small"))
 TEMPERATURES, SHARES = (1.0, 2.0, 4.0), (0.0, 0.3, 0.6, 0.9)
 ALONE, TAUGHT = TeachingSettings(teacher_share=0.0), TeachingSettings(teacher_share=0.5)
 
@@ -37,7 +37,12 @@ class Data:
     @cached_property
     def soft_labels(self) -> Tensor:
         """The teacher's, asked once, whatever is taught of them."""
-        return soft_labels(checkpoint.load(TEACHER), self.train)
+        return soft_labels([checkpoint.load(TEACHER)], self.train)
+
+    @cached_property
+    def of_two(self) -> Tensor:
+        """Those of an ensemble."""
+        return soft_labels([checkpoint.load(TEACHER), checkpoint.load(SMALL)], self.train)
 
 
 def kept(name: str, train: Callable[[], tuple[Recognizer, TrainingState]]) -> Recognizer:
@@ -60,7 +65,7 @@ def student(
     data: Data,
     profile: Profile,
     seed: int,
-    teaching: TeachingSettings,
+    lessons: Lessons,
     console: Console,
 ) -> Recognizer:
     """A student of a seed."""
@@ -68,7 +73,7 @@ def student(
     def train() -> tuple[Recognizer, TrainingState]:
         torch.manual_seed(seed)
         model = Recognizer(settings.model)
-        loss = taught_loss(Lessons(data.soft_labels, teaching), settings.training.loss)
+        loss = taught_loss(lessons, settings.training.loss)
         parts = (data.train, data.validation, settings.training, profile.augmentation, seed)
         return model, fit(model, *parts, loss=loss, on_epoch=told(name, console))
 
@@ -80,19 +85,23 @@ def by_teaching(data: Data, profile: Profile, epochs: int, console: Console) -> 
     short = profile.student.training.model_copy(update={"epochs": epochs})
     settings, rows = profile.student.model_copy(update={"training": short}), []
     for temperature, share in itertools.product(TEMPERATURES, SHARES):
-        teaching = TeachingSettings(temperature=temperature, teacher_share=share)
+        lessons = Lessons(data.soft_labels, TeachingSettings(temperature=temperature, teacher_share=share))
         name = f"teaching-{temperature if share else 0:g}-{share:g}-{epochs}"  # alone, temperatures are all the same
-        model = student(name, settings, data, profile, 0, teaching, console)
+        model = student(name, settings, data, profile, 0, lessons, console)
         tried = {"temperature": temperature, "teacher_share": share, "epochs": epochs}
         rows.append({"part": "teaching", **tried, "validation_accuracy": accuracy(model, data.validation)})
     return rows
 
 
 def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[dict[str, Any]]:
-    """One seed: a student that learned alone, one that was taught, and what INT8 makes of the former."""
-    alone, taught = (
-        student(f"{name}-{seed}", profile.student, data, profile, seed, teaching, console)
-        for name, teaching in (("alone", ALONE), ("taught", TAUGHT))
+    """One seed: a student that learned alone, those that were taught, and what INT8 makes of the former."""
+    alone, taught, by_two = (
+        student(f"{name}-{seed}", profile.student, data, profile, seed, Lessons(said, teaching), console)
+        for name, said, teaching in (
+            ("alone", data.soft_labels, ALONE),
+            ("taught", data.soft_labels, TAUGHT),
+            ("two", data.of_two, TAUGHT),
+        )
     )
 
     def train_rounded() -> tuple[Recognizer, TrainingState]:
@@ -102,7 +111,7 @@ def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[d
 
     rounded = kept(f"rounded-{seed}", train_rounded)
     exact = said_of(alone, data.test)
-    rows = [row(data, seed, "alone", alone, exact), row(data, seed, "taught", taught, exact)]
+    rows = [row(data, seed, *each, exact) for each in (("alone", alone), ("taught", taught), ("taught by two", by_two))]
     with rounded_weights(alone):
         rows.append(row(data, seed, "rounded afterwards", alone, exact))
     with rounded_weights(rounded):
