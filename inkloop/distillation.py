@@ -52,8 +52,8 @@ class Lessons:
 def soft_labels(teachers: Sequence[Recognizer], train: Digits | Blocks) -> Tensor:
     """What the teachers say of each digit, undeformed, in the mean: logits float (n, 10).
 
-    The mean of logits is the geometric mean of answers (Hinton 2015), at any temperature. A student is held to it however
-    its copy is deformed (Xie 2020), so that soft labels cost one pass and every epoch still sees new deformations.
+    The mean of logits is the geometric mean of answers (Hinton 2015), at any temperature. A student is held to it
+    however its copy is deformed (Xie 2020), so that soft labels cost one pass and every epoch sees new deformations.
     """
     parts = [train] if isinstance(train, Digits) else map(train.read, range(len(train.sizes)))
     images = (torch.from_numpy(part.images) for part in parts)

@@ -22,10 +22,10 @@ def write(rows: Rows) -> None:
     parts = [
         "# Compression",
         "    make bench-compress     # writes this page; goes on where it was stopped",
-        f"One thread ({record.machine()['cpu']}). The teacher is `benchmarks/models/teacher`; where two teach, `small` is\n"
-        "the other. Students have the shape of the profile `edge` and are trained as it says. Everything was chosen by\n"
-        "validation digits; accuracies are of MNIST's 10,000 test digits, means over seeds with the least and the most in\n"
-        "brackets.",
+        f"One thread ({record.machine()['cpu']}). The teacher is `benchmarks/models/teacher`; where two teach,\n"
+        "`small` is the other. Students have the shape of the profile `edge` and are trained as it says. Everything\n"
+        "was chosen by validation digits; accuracies are of MNIST's 10,000 test digits, means over seeds with the\n"
+        "least and the most in brackets.",
         "## Distillation",
         _compared(students, ("alone", "taught", "taught by two")),
         "Temperature and the teacher's share of the loss (the rest is the labels'), one seed, a short training,\n"
