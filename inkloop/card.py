@@ -8,7 +8,7 @@ from pydantic import Field
 from inkloop.artifacts import ModelInfo
 from inkloop.evaluation import FIGURES, Report, figures_as_text
 from inkloop.gate import Decision
-from inkloop.settings import Settings
+from inkloop.settings import Settings, matching
 
 WORST_SLICES = 5
 
@@ -19,7 +19,7 @@ class PackagingSettings(Settings):
     # shadow and canary: once a champion reigns, production tries the model first, and the watch promotes it.
     promotion: Literal["at once", "shadow", "canary"] = "at once"
     canary_share: Annotated[float, Field(gt=0, le=1)] = 0.05
-    bento_name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")] = "inkloop"
+    bento_name: Annotated[str, matching(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", "a name such as digits-2")] = "inkloop"
     intended_use: str = (
         "Reading single handwritten digits, 0 to 9, from drawings, scans and photographs of one digit each. "
         "It always answers with one of the ten digits: look at the probabilities before acting on an answer."

@@ -1,15 +1,27 @@
 """The base of every configuration: frozen, typed, unknown keys refused."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from inkloop.errors import UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
+def matching(pattern: str, wanted: str) -> AfterValidator:
+    """For texts that match a pattern as a whole. wanted: what to write, told with the ValueError that others raise."""
+
+    def checked(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} is not {wanted}")
+        return value
+
+    return AfterValidator(checked)
 
 
 class Settings(BaseModel):

@@ -4,9 +4,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from inkloop.settings import Settings
+from inkloop.settings import Settings, matching
 
-Label = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
+Label = Annotated[
+    str,
+    matching(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?", "a Kubernetes name, such as example.com/name"),
+]
+
+NUMBER = Field(coerce_numbers_to_str=True)  # YAML reads `cpu: 2` as one
 
 
 class Toleration(Settings):
@@ -29,8 +34,8 @@ class Toleration(Settings):
 class PodSettings(Settings):
     """What a step's pod asks for, and which nodes it may run on."""
 
-    cpu: Annotated[str, Field(pattern=r"^(\d+m|\d+(\.\d+)?)$")] = "2"
-    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?([KMGT]i?)?$")] = "4Gi"
+    cpu: Annotated[str, NUMBER, matching(r"\d+m|\d+(\.\d+)?", "cores, such as 2, 0.5 or 500m")] = "2"
+    memory: Annotated[str, NUMBER, matching(r"\d+(\.\d+)?([KMGT]i?)?", "bytes, such as 4Gi or 500M")] = "4Gi"
     node_selector: dict[Label, str] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
 
@@ -49,10 +54,16 @@ class ClusterSettings(PodSettings):
     retries: Annotated[int, Field(ge=0, le=10)] = 3  # of a step, with back-off
     image: str = ""  # of the steps; INKLOOP_IMAGE goes before it
     service_account: str = ""  # of Kubernetes, that the steps run as
-    ray_address: Annotated[str, Field(pattern=r"^((ray://)?[\w.-]+:\d+)?$")] = ""  # empty: Ray inside the step
+    ray_address: Annotated[str, matching(r"((ray://)?[\w.-]+:\d+)?", "an address, such as ray://head:10001")] = (
+        ""  # empty: Ray inside the step
+    )
     ray_auth_mode: Literal["token", "disabled"] = "token"  # of that Ray
-    pipeline_root: Annotated[str, Field(pattern=r"^((s3|gs|minio)://.+)?$")] = ""  # empty: STORE/artifacts
-    api: Annotated[str, Field(pattern=r"^https?://.+$")] = "http://ml-pipeline.kubeflow:8888"  # as a step reaches it
+    pipeline_root: Annotated[str, matching(r"((s3|gs|minio)://.+)?", "a place, such as s3://bucket/folder")] = (
+        ""  # empty: STORE/artifacts
+    )
+    api: Annotated[str, matching(r"https?://.+", "a URL of http or https")] = (
+        "http://ml-pipeline.kubeflow:8888"  # as a step reaches it
+    )
 
     @model_validator(mode="after")
     def _gpus_are_where_training_is(self) -> Self:
