@@ -55,7 +55,7 @@ def _without_background(graph: Graph, pixels: str) -> str:
 def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int, int8: bool) -> str:
     """Normalized pixels (batch, frame, frame) to a sequence (steps, batch, features); see `readings.read`.
 
-    Of sweeps the steps are a grid: (down, across, batch, features).
+    Sweeps begin by going down, all columns beside each other: (down, across x batch, features).
     """
     (tile_height, tile_width), margin = reading.tile(frame), reading.margin
     down, across = -(-frame // tile_height), -(-frame // tile_width)
@@ -69,8 +69,8 @@ def _sequence(graph: Graph, pixels: str, reading: Reading, frame: int, int8: boo
         tiles = graph.add("Reshape", pixels, graph.ints(-1, down, tile_height, across, tile_width))
         order = [1, 3, 0, 4, 2] if reading.kind == "columns" else [1, 3, 0, 2, 4]
         laid_out = graph.add("Transpose", tiles, perm=order)
-    steps = (down, across) if reading.kind == "sweeps" else (down * across,)
-    return graph.add("Reshape", laid_out, graph.ints(*steps, -1, reading.features(frame)))
+    steps = down if reading.kind == "sweeps" else down * across
+    return graph.add("Reshape", laid_out, graph.ints(steps, -1, reading.features(frame)))
 
 
 def _overlapping(graph: Graph, pixels: str, size: int, margin: int, int8: bool) -> str:
@@ -107,28 +107,32 @@ def read_up(graph: Graph, sequence: str, reader: Reader, int8: bool, lengths: st
     return states
 
 
-def _sweep_up(graph: Graph, grid: str, reader: Reader, int8: bool) -> str:
-    """A grid (down, across, batch, features) to the top layer's states (batch, steps, ways * hidden)."""
-    frame, size = reader.settings.frame, reader.reading.size
-    side = -(-frame // size)
-    turned = grid  # what a layer steps over, what it runs beside, batch, features
+def _sweep_up(graph: Graph, sequences: str, reader: Reader, int8: bool) -> str:
+    """What goes down (steps, beside x batch, features) to the top layer's states (batch, steps, ways * hidden)."""
+    side = -(-reader.settings.frame // reader.reading.size)
     for depth, layer in enumerate(reader.layers):
-        if is_new_scale(depth):
-            channels = graph.add("Transpose", turned, perm=[2, 3, 0, 1])
-            halved = graph.add("MaxPool", channels, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
-            turned, side = graph.add("Transpose", halved, perm=[2, 3, 0, 1]), -(-side // 2)
-        width = layer.input_size
-        sequences = graph.add("Reshape", turned, graph.ints(side, -1, width))
-        states = graph.recurrent(sequences, layer, int8)  # beside x batch, steps, features
+        ways, hidden_size = (2 if layer.bidirectional else 1), layer.hidden_size
+        width = ways * hidden_size
+        states = graph.states(sequences, layer, int8)
         if reader.settings.highway:
-            below = graph.add("Transpose", sequences, perm=[1, 0, 2])
-            states = _by_highway(graph, below, states, cast(Highway, reader.highways[depth]), int8)
-        ways = 2 if layer.bidirectional else 1
-        by_side = graph.add("Reshape", states, graph.ints(side, -1, side, ways * layer.hidden_size))
-        # The next layer steps over what this one ran beside: down after across, across after down.
-        turned = graph.add("Transpose", by_side, perm=[0, 2, 1, 3])
-    by_picture = graph.add("Transpose", turned, perm=[2, 0, 1, 3])
-    return graph.add("Reshape", by_picture, graph.ints(0, side * side, -1))
+            together = graph.add("Transpose", states, perm=[0, 2, 1, 3])
+            states = graph.add("Reshape", together, graph.ints(side, -1, width))
+            states = _by_highway(graph, sequences, states, cast(Highway, reader.highways[depth]), int8)
+            ways, hidden_size = 1, width
+        # What it stepped over, ways, what it ran beside, batch, features. The next steps over what this one ran beside.
+        grid = graph.add("Reshape", states, graph.ints(side, ways, side, -1, hidden_size))
+        if depth + 1 == len(reader.layers):
+            by_picture = graph.add("Transpose", grid, perm=[3, 2, 0, 1, 4])
+            return graph.add("Reshape", by_picture, graph.ints(-1, side * side, width))
+        if is_new_scale(depth + 1):
+            channels = graph.add("Transpose", grid, perm=[3, 1, 4, 2, 0])
+            pictures = graph.add("Reshape", channels, graph.ints(-1, width, side, side))
+            halved = graph.add("MaxPool", pictures, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+            turned, side = graph.add("Transpose", halved, perm=[2, 3, 0, 1]), -(-side // 2)
+        else:
+            turned = graph.add("Transpose", grid, perm=[2, 0, 3, 1, 4])
+        sequences = graph.add("Reshape", turned, graph.ints(side, -1, width))
+    raise AssertionError("a reader has layers")
 
 
 def _by_highway(graph: Graph, below: str, states: str, highway: Highway, int8: bool) -> str:
@@ -158,6 +162,15 @@ def _last_states(graph: Graph, states: str, top: nn.RNNBase) -> str:
     return graph.add("Squeeze", ends, graph.ints(1))
 
 
+def _gated(graph: Graph, views: list[str], model: Recognizer, int8: bool) -> str:
+    """Views (batch, fc) of several readings, merged by the gate's shares. See `model.Recognizer`."""
+    joined = graph.add("Concat", *views, axis=1)
+    gate = graph.add("Softmax", graph.dense(joined, model.gate, int8), axis=1)
+    stacked = graph.add("Reshape", joined, graph.ints(-1, len(views), model.settings.fc_size))
+    row = graph.add("Unsqueeze", gate, graph.ints(1))
+    return graph.add("Squeeze", graph.add("MatMul", row, stacked), graph.ints(1))
+
+
 def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
     """The ONNX model: `images` uint8 (n, frame, frame) in; `probabilities` float (n, 10) and `attention_READING` out.
 
@@ -179,12 +192,7 @@ def build(model: Recognizer, int8: bool = False) -> onnx.ModelProto:
             context, weights = attend(graph, states, reader.attention, reading.name, int8)
             outputs.append(helper.make_tensor_value_info(weights, TensorProto.FLOAT, ["n", "steps_" + reading.name]))
         views.append(graph.dense(context, reader.project, int8))
-    joined = graph.add("Concat", *views, axis=1) if len(views) > 1 else views[0]
-    gate = graph.add("Softmax", graph.dense(joined, model.gate, int8), axis=1)
-    stacked = graph.add("Reshape", joined, graph.ints(-1, len(views), settings.fc_size))
-    merged = graph.add(
-        "Squeeze", graph.add("MatMul", graph.add("Unsqueeze", gate, graph.ints(1)), stacked), graph.ints(1)
-    )
+    merged = views[0] if len(views) == 1 else _gated(graph, views, model, int8)
     if model.topology is not None:
         counts = graph.add("Log", graph.add("Add", topology(graph, pixels), graph.constant(np.ones(1, np.float32))))
         merged = graph.add("Add", merged, graph.dense(counts, model.topology, int8))

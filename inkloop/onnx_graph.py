@@ -68,6 +68,12 @@ class Graph:
 
         lengths: real steps, int32 (batch,), where not all are.
         """
+        states = self.states(sequence, layer, int8, lengths)
+        by_batch = self.add("Transpose", states, perm=[2, 0, 1, 3])  # batch, steps, ways, hidden
+        return self.add("Reshape", by_batch, self.ints(0, 0, len(ends_of(layer)) * layer.hidden_size))
+
+    def states(self, sequence: str, layer: nn.RNNBase, int8: bool, lengths: str = "") -> str:
+        """As `recurrent`, but as ONNX has them: (steps, ways, batch, hidden)."""
         ways = len(ends_of(layer))
         stacked = []
         for name in ("weight_ih", "weight_hh"):
@@ -79,9 +85,7 @@ class Graph:
         shape: dict[str, Any] = {"hidden_size": layer.hidden_size, "direction": direction}
         if isinstance(layer, nn.GRU):
             shape["linear_before_reset"] = 1  # as PyTorch has it
-        states = self.add(ONNX_NAMES[layer.mode], sequence, *stacked, bias, *filter(None, [lengths]), **shape)
-        by_step = self.add("Transpose", states, perm=[2, 0, 1, 3])  # batch, steps, ways, hidden
-        return self.add("Reshape", by_step, self.ints(0, 0, ways * layer.hidden_size))
+        return self.add(ONNX_NAMES[layer.mode], sequence, *stacked, bias, *filter(None, [lengths]), **shape)
 
     def _matrix(self, name: str, matrix: torch.Tensor, int8: bool) -> str:
         """Add (rows, columns), return its name. In INT8 there are levels, widened when the model is loaded."""
