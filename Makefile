@@ -197,8 +197,8 @@ lock: $(READY) ## bring requirements.lock and the locks beside it (-exports, -tr
 	@cp -f requirements-exports.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra exports --override requirements.lock pyproject.toml -o .lock.unfinished
 	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' | grep -vxFf requirements.lock > requirements-exports.lock
-	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group train --constraint requirements.lock -o .lock.unfinished
-	@grep -vxFf requirements.lock .lock.unfinished > requirements-train.lock
+	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group pyproject.toml:train --constraint requirements.lock pyproject.toml -o .lock.unfinished
+	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' > requirements-train.lock
 	@rm .lock.unfinished
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group serve --constraint requirements.lock -o requirements-serve.lock
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group monitor --constraint requirements.lock -o requirements-monitor.lock

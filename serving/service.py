@@ -69,7 +69,7 @@ class Inkloop:
         try:
             self.capturing = shipper.start(store_url, settings)
         except (UserError, OSError) as error:
-            log.warning("Nothing is captured until the store can be reached: %s", error)
+            log.warning("Nothing is captured yet, and tried again every %g s: %s", STORE_RETRY_S, error)
             later = threading.Timer(STORE_RETRY_S, self._start_capture, (store_url, settings))
             later.daemon = True
             later.start()

