@@ -57,7 +57,8 @@ def test_a_student_is_trained_once_and_the_page_has_its_figures(
     data = students.Data(train_digits.take(slice(0, 300)), validation_digits, test_digits)
     once, again = (students.of_seed(data, QUICK, 0, console) for _ in range(2))
     assert once == again
-    page.write([*once, *students.by_teaching(data, QUICK, 1, console)])
+    page.write([*once, students.by_two(data, QUICK, 0, console), *students.by_teaching(data, QUICK, 1, console)])
     written = (tmp_path / "compression.md").read_text()
     assert f"| trained in rounded weights | 1 | {100 * once[-1]['test_accuracy']:.2f} |" in written
+    assert "| taught by two | 1 |" in written
     assert "| temperature 4 |" in written

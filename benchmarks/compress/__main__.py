@@ -23,6 +23,7 @@ def main() -> None:
     splits = (real_digits.split(name) for name in ("train", "validation", "test"))
     data = students.Data(*splits)
     rows = [row for seed in options.seeds for row in students.of_seed(data, chosen, seed, console)]
+    rows.append(students.by_two(data, chosen, options.seeds[0], console))
     record.keep("compress", rows)
     rows += students.by_teaching(data, chosen, TEACHING_EPOCHS, console)
     record.keep("compress", rows)

@@ -94,14 +94,10 @@ def by_teaching(data: Data, profile: Profile, epochs: int, console: Console) -> 
 
 
 def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[dict[str, Any]]:
-    """One seed: a student that learned alone, those that were taught, and what INT8 makes of the former."""
-    alone, taught, by_two = (
-        student(f"{name}-{seed}", profile.student, data, profile, seed, Lessons(said, teaching), console)
-        for name, said, teaching in (
-            ("alone", data.soft_labels, ALONE),
-            ("taught", data.soft_labels, TAUGHT),
-            ("two", data.of_two, TAUGHT),
-        )
+    """One seed: a student that learned alone, one that was taught, and what INT8 makes of the former."""
+    alone, taught = (
+        student(f"{name}-{seed}", profile.student, data, profile, seed, Lessons(data.soft_labels, teaching), console)
+        for name, teaching in (("alone", ALONE), ("taught", TAUGHT))
     )
 
     def train_rounded() -> tuple[Recognizer, TrainingState]:
@@ -111,12 +107,19 @@ def of_seed(data: Data, profile: Profile, seed: int, console: Console) -> list[d
 
     rounded = kept(f"rounded-{seed}", train_rounded)
     exact = said_of(alone, data.test)
-    rows = [row(data, seed, *each, exact) for each in (("alone", alone), ("taught", taught), ("taught by two", by_two))]
+    rows = [row(data, seed, "alone", alone, exact), row(data, seed, "taught", taught, exact)]
     with rounded_weights(alone):
         rows.append(row(data, seed, "rounded afterwards", alone, exact))
     with rounded_weights(rounded):
         rows.append(row(data, seed, "trained in rounded weights", rounded, exact))
     return rows
+
+
+def by_two(data: Data, profile: Profile, seed: int, console: Console) -> dict[str, Any]:
+    """A student that two teachers taught, beside that of `of_seed` that learned alone."""
+    lessons = Lessons(data.of_two, TAUGHT)
+    taught = student(f"two-{seed}", profile.student, data, profile, seed, lessons, console)
+    return row(data, seed, "taught by two", taught, said_of(checkpoint.load(FOLDER / f"alone-{seed}"), data.test))
 
 
 def said_of(model: Recognizer, digits: Digits) -> np.ndarray:
