@@ -251,8 +251,8 @@ bench-asha: $(READY) ## the search with ASHA beside the one that stops no trial 
 bench-robustness: $(READY) ## what the champion reads of corrupted, photographed and other people's digits (STORE=... SOURCE=folder; minutes)
 	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.robustness $(if $(STORE),--store "$(STORE)") $(if $(SOURCE),--source "$(SOURCE)")
 
-bench-compress: $(READY) ## what distillation, pruning, INT8 and each engine bring (hours; goes on where it was stopped); writes docs/compression.md
-	@OMP_NUM_THREADS=1 $(RUN) -m benchmarks.compress
+bench-compress: $(READY) $(EXPORTS)/.ready ## what distillation, pruning, INT8 and each engine bring (hours; goes on where it was stopped); writes docs/compression.md
+	@OMP_NUM_THREADS=1 PYTHONPATH=$(EXPORTS) $(RUN) -m benchmarks.compress
 
 lab: $(READY) ## settle the articles' claims: every variant, five seeds (hours; goes on where it was stopped); writes docs/claims.md
 	@$(RUN) -m benchmarks.lab
