@@ -51,7 +51,7 @@ def spread(values: Iterable[float], form: str = "{:.2f}") -> str:
     """Mean, and in brackets the least and the most where there are several."""
     known = list(values)
     mean = form.format(statistics.mean(known))
-    return mean if len(known) == 1 else f"{mean} ({form.format(min(known))}-{form.format(max(known))})"
+    return mean if len(known) == 1 else f"{mean} ({form.format(min(known))} to {form.format(max(known))})"
 
 
 def _compared(rows: Rows, names: tuple[str, ...]) -> str:
