@@ -16,12 +16,16 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class Entry:
-    """One labeled picture. file: relative to the source's folder; split: None where the source does not say."""
+    """One labeled picture. file: relative to the source's folder; split: None where the source does not say.
+
+    line: of `labels.csv`, from 1; None where there is none.
+    """
 
     file: str
     label: str
     writer: str | None = None
     split: Split | None = None
+    line: int | None = None
 
 
 def entries(folder: Path) -> list[Entry]:
@@ -75,4 +79,4 @@ def _from_csv(path: Path, split: Split | None) -> Iterator[Entry]:
         side = (row.get("split") or "").strip() or split
         if side is not None and side not in SPLITS:
             raise UserError(f"{path}, line {rows.line_num}: split {side!r} is none of {', '.join(SPLITS)}.")
-        yield Entry(where, (row["label"] or "").strip(), (row.get("writer") or "").strip() or None, side)
+        yield Entry(where, (row["label"] or "").strip(), (row.get("writer") or "").strip() or None, side, rows.line_num)

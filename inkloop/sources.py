@@ -127,13 +127,14 @@ def _samples(path: Path, settings: IngestSettings, rejected: list[Rejected]) -> 
 
 def _from_folder(folder: Path, rejected: list[Rejected]) -> Iterator[Sample]:
     for entry in folders.entries(folder):
+        where = f"line {entry.line} of {folders.LABELS_NAME}: " if entry.line else ""
         try:
             label = _label(entry.label)
             image = pictures.decode((folder / entry.file).read_bytes())
         except UserError as error:
-            rejected.append(Rejected(entry.file, str(error)))
+            rejected.append(Rejected(entry.file, f"{where}{error}"))
         except OSError as error:
-            rejected.append(Rejected(entry.file, f"not readable: {error.strerror}."))
+            rejected.append(Rejected(entry.file, f"{where}not readable: {error.strerror}."))
         else:
             yield Sample(entry.file, image, label, entry.writer, entry.split)
 

@@ -99,7 +99,9 @@ def run(
 
 def _failed(error: BaseException, step: str, done: Sequence[local.StepRun], begun: runs.Begun) -> runs.Run:
     was_stopped = not isinstance(error, Exception)
-    ending = " ".join(str(error).splitlines()[-2:])  # of a step's log: the error, and where the whole log is
+    lines = str(error).splitlines()
+    # What the user did wrong is told first, then each finding; a step's log ends with the error and where all of it is.
+    ending = lines[0] if isinstance(error, UserError) else " ".join(lines[-2:])
     wall_s = (datetime.now(UTC) - begun.started).total_seconds()
     return runs.failed(begun, wall_s, _steps(done), graph.TITLES[step], "it was stopped" if was_stopped else ending)
 

@@ -103,6 +103,8 @@ def model(store: Store, digest: str, data: Path) -> Link:
         "signed by": ", ".join(key.rpartition("/")[2] for key in store.list(f"signatures/{digest}/")) or None,
     }
     record = record_of(store, digest)
+    if record is not None:
+        facts["kind"] = record.run.chosen
     parents = [_parent(store, name, value) for name, value in info.lineage.items() if name == "teacher"]
     if info.kind in MAKERS:
         facts |= {"made by": MAKERS[info.kind], "seed": info.lineage.get("seed")}

@@ -89,7 +89,9 @@ def test_what_was_seen_of_a_champion_before_is_not_told_of_the_one_now(home, ope
     registry.rollback(home, "misreads sevens", "ada")
     seen = look(home, datetime.now(UTC))
     assert (seen.point, seen.drifts, seen.decision, seen.promised) == (None, (), None, None)
-    assert "Nothing was seen of this champion yet" in operators.get("/").text
+    assert "Not looked for: nobody watches" in operators.get("/").text
+    with lease.held(home, WATCH_LEASE):
+        assert "Nothing was seen of this champion yet" in operators.get("/").text
 
 
 def test_who_watches_and_who_retrains_is_told_while_they_do(home, operators):

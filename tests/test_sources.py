@@ -297,6 +297,13 @@ def test_a_folder_without_labels_says_how_to_label(tmp_path):
         read(tmp_path)
 
 
+def test_a_wrong_row_of_labels_csv_is_named(tmp_path):
+    """Its picture may stand there twice, once right."""
+    (tmp_path / "labels.csv").write_text("file,label\na.png,three\n")
+    _, rejected = read(tmp_path)
+    assert [each.reason for each in rejected] == ["line 2 of labels.csv: label 'three' is not one of 0 to 9."]
+
+
 def test_labels_csv_without_a_label_column_is_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("file,digit\na.png,3\n")
     with pytest.raises(UserError, match=r"lacks the column\(s\) label"):

@@ -18,6 +18,7 @@ HEAD = (
     f"pictures a second, by {BATCH_SIZE}",
     "with",
 )
+BRIEF = ("format", "size", "as torch", "differs", "same", "right", "us", "a second")  # what 80 columns hold
 VERDICTS = {True: "yes", False: "NO", None: "-"}
 
 
@@ -38,6 +39,14 @@ def cells(row: Row) -> list[str]:
         _with_spread(figures.images_per_s),
         versions,
     ]
+
+
+def brief(row: Row) -> list[str]:
+    """A row's cells, as `BRIEF` names them: medians alone, and no versions."""
+    *known, p50_us, images_per_s, _ = cells(row)
+    if row.figures is None:
+        return [*known, p50_us, images_per_s]
+    return [*known, f"{row.figures.p50_us.median:,.0f}", f"{row.figures.images_per_s.median:,.0f}"]
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:

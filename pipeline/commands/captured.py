@@ -27,7 +27,7 @@ def forget(
     removed = shipping.forget(CaptureSettings.from_environment(VARIABLE_PREFIX).folder_for(opened), opened, person)
     print(
         f"{removed} captured digits and labels are removed from {opened}. What servers have not shipped yet will "
-        "arrive without hers."
+        "arrive without theirs."
     )
 
 

@@ -25,6 +25,7 @@ def exports(
 ) -> None:
     """Write a model as ONNX, torch.export, OpenVINO, LiteRT and for TensorRT, and compare each with torch."""
     import torch
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -61,9 +62,9 @@ def exports(
     kept = {"model": version, "digits": digits, "rows": [dataclasses.asdict(row) for row in rows]}
     with written_whole(into / "table.json") as unfinished:
         unfinished.write_text(json.dumps(kept, indent=2) + "\n")
-    shown = Table(*table.HEAD, title=title)
+    shown = Table(*table.BRIEF, title=title, box=box.SIMPLE)
     for row in rows:
-        shown.add_row(*table.cells(row))
+        shown.add_row(*table.brief(row))
     console.print(shown, *table.remarks(rows), sep="\n", markup=False, highlight=False)
     console.print(f"Kept: {into}/table.md, table.json, and {LOG_NAME}, what the formats' packages printed.")
     if unequal := [row.format for row in rows if row.is_equal is False]:
