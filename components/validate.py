@@ -28,13 +28,14 @@ def validate(
     verdict = judge(inspect(table, rejected), inspect_classes(table, settings.complete_splits), settings)
     report = Path(data_docs.path)
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(page(verdict, f"Validation of {table.num_rows:,} digits"), encoding="utf-8")
+    seen = table.num_rows + len(rejected)
+    report.write_text(page(verdict, f"Validation of {seen:,} digits"), encoding="utf-8")
     metrics.log_metric("expectations", len(verdict.results))
     metrics.log_metric("failed", sum(not result.success for result in verdict.results))
     if not verdict.success:
         count = sum(map(len, verdict.findings))
         raise UserError(
-            f"validation: {count:,} finding(s) in {table.num_rows + len(rejected):,} digits; nothing was passed on. "
+            f"validation: {count:,} finding(s) in {seen:,} digits; nothing was passed on. "
             f"Mend or remove these, then run again:\n{lines(verdict, str(report))}"
         )
     table_of_digits.write(table, Path(validated.path))
