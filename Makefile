@@ -188,17 +188,18 @@ golden: $(READY) ## renew tests/golden/pipeline.yaml after a wanted change of th
 	@env -u INKLOOP_IMAGE $(RUN) -m pipeline compile tests/golden/pipeline.yaml
 
 # CUDA's packages stay out of the lock: a PyTorch that needs them brings its own, the CPU build has none.
+WITHOUT_CUDA := grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//'
 # Of the exports' packages only those are listed that the lock has not, and the lock's versions stay whatever they ask for:
 # xdsl 0.28 wants typing-extensions before 4.13, but runs with a later one.
 lock: $(READY) ## bring requirements.lock and the locks beside it (-exports, -train, -serve, -monitor) up to pyproject.toml, keeping versions that still fit (remove it first to upgrade all)
 	@cp -f requirements.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra dev pyproject.toml -o .lock.unfinished
-	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' > requirements.lock
+	@$(WITHOUT_CUDA) > requirements.lock
 	@cp -f requirements-exports.lock .lock.unfinished 2> /dev/null || touch .lock.unfinished
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --extra exports --override requirements.lock pyproject.toml -o .lock.unfinished
-	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' | grep -vxFf requirements.lock > requirements-exports.lock
+	@$(WITHOUT_CUDA) | grep -vxFf requirements.lock > requirements-exports.lock
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group pyproject.toml:train --constraint requirements.lock pyproject.toml -o .lock.unfinished
-	@grep -vE '^(cuda-|triton=|nvidia-[^m])' .lock.unfinished | sed 's/+cpu$$//' > requirements-train.lock
+	@$(WITHOUT_CUDA) > requirements-train.lock
 	@rm .lock.unfinished
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group serve --constraint requirements.lock -o requirements-serve.lock
 	@$(UV) pip compile --quiet --no-annotate --no-header --python $(RUN) --group monitor --constraint requirements.lock -o requirements-monitor.lock

@@ -46,18 +46,15 @@ def train(
     initial = published.teacher(open_store(store), warm_start) if warm_start else None
     shape = initial.settings if initial else settings.model
     train_digits = digits.read_or_stream(source, "train", settings.in_memory_images)
-    work = (
-        str(lineage_of(source, seed, warm_start=warm_start)),
-        settings.model_dump_json(),
-        training.model_dump_json(),
-        augmentation.model_dump_json(),
-    )
+    validation_digits = digits.read(source, "validation")
+    lineage = lineage_of(source, seed, warm_start=warm_start)
+    work = (str(lineage), settings.model_dump_json(), training.model_dump_json(), augmentation.model_dump_json())
     with ray_checkpoints.kept(store, "train", *work) as storage:
         members = [
             fit_on_ray(
                 Job(shape, training, augmentation, own_seed, initial=initial.state_dict() if initial else None),
                 train_digits,
-                digits.read(source, "validation"),
+                validation_digits,
                 f"{storage}/{own_seed}",
                 Path(logs.path) / f"seed-{own_seed}",
                 settings.workers,
@@ -68,7 +65,7 @@ def train(
         best_member = max(range(settings.ensemble), key=lambda member: members[member][1].best_accuracy)
         model, state = members[best_member]
         figures = {"validation_accuracy": state.best_accuracy, "epochs": state.epoch}
-        lineage = lineage_of(source, seed + best_member, warm_start=warm_start)
+        lineage["seed"] = str(seed + best_member)
         checkpoint.save(model, Path(teacher.path), "teacher", figures, lineage)
         said = distillation.soft_labels([member for member, _ in members], train_digits)
         distillation.write_soft_labels(said, Path(soft_labels.path))

@@ -110,29 +110,27 @@ def read_up(graph: Graph, sequence: str, reader: Reader, int8: bool, lengths: st
 def _sweep_up(graph: Graph, sequences: str, reader: Reader, int8: bool) -> str:
     """What goes down (steps, beside x batch, features) to the top layer's states (batch, steps, ways * hidden)."""
     side = -(-reader.settings.frame // reader.reading.size)
+    grid = ""  # what a layer stepped over, ways, what it ran beside, batch, features
     for depth, layer in enumerate(reader.layers):
+        if depth:  # it steps over what the one below ran beside
+            if is_new_scale(depth):
+                channels = graph.add("Transpose", grid, perm=[3, 1, 4, 2, 0])
+                pictures = graph.add("Reshape", channels, graph.ints(-1, layer.input_size, side, side))
+                halved = graph.add("MaxPool", pictures, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+                turned, side = graph.add("Transpose", halved, perm=[2, 3, 0, 1]), -(-side // 2)
+            else:
+                turned = graph.add("Transpose", grid, perm=[2, 0, 3, 1, 4])
+            sequences = graph.add("Reshape", turned, graph.ints(side, -1, layer.input_size))
         ways, hidden_size = (2 if layer.bidirectional else 1), layer.hidden_size
-        width = ways * hidden_size
         states = graph.states(sequences, layer, int8)
         if reader.settings.highway:
             together = graph.add("Transpose", states, perm=[0, 2, 1, 3])
-            states = graph.add("Reshape", together, graph.ints(side, -1, width))
+            ways, hidden_size = 1, ways * hidden_size
+            states = graph.add("Reshape", together, graph.ints(side, -1, hidden_size))
             states = _by_highway(graph, sequences, states, cast(Highway, reader.highways[depth]), int8)
-            ways, hidden_size = 1, width
-        # What it stepped over, ways, what it ran beside, batch, features. The next steps over what this one ran beside.
         grid = graph.add("Reshape", states, graph.ints(side, ways, side, -1, hidden_size))
-        if depth + 1 == len(reader.layers):
-            by_picture = graph.add("Transpose", grid, perm=[3, 2, 0, 1, 4])
-            return graph.add("Reshape", by_picture, graph.ints(-1, side * side, width))
-        if is_new_scale(depth + 1):
-            channels = graph.add("Transpose", grid, perm=[3, 1, 4, 2, 0])
-            pictures = graph.add("Reshape", channels, graph.ints(-1, width, side, side))
-            halved = graph.add("MaxPool", pictures, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
-            turned, side = graph.add("Transpose", halved, perm=[2, 3, 0, 1]), -(-side // 2)
-        else:
-            turned = graph.add("Transpose", grid, perm=[2, 0, 3, 1, 4])
-        sequences = graph.add("Reshape", turned, graph.ints(side, -1, width))
-    raise AssertionError("a reader has layers")
+    by_picture = graph.add("Transpose", grid, perm=[3, 2, 0, 1, 4])
+    return graph.add("Reshape", by_picture, graph.ints(0, side * side, -1))
 
 
 def _by_highway(graph: Graph, below: str, states: str, highway: Highway, int8: bool) -> str:

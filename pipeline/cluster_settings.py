@@ -54,16 +54,13 @@ class ClusterSettings(PodSettings):
     retries: Annotated[int, Field(ge=0, le=10)] = 3  # of a step, with back-off
     image: str = ""  # of the steps; INKLOOP_IMAGE goes before it
     service_account: str = ""  # of Kubernetes, that the steps run as
-    ray_address: Annotated[str, matching(r"((ray://)?[\w.-]+:\d+)?", "an address, such as ray://head:10001")] = (
-        ""  # empty: Ray inside the step
-    )
+    # Empty: Ray inside the step.
+    ray_address: Annotated[str, matching(r"((ray://)?[\w.-]+:\d+)?", "an address, such as ray://head:10001")] = ""
     ray_auth_mode: Literal["token", "disabled"] = "token"  # of that Ray
-    pipeline_root: Annotated[str, matching(r"((s3|gs|minio)://.+)?", "a place, such as s3://bucket/folder")] = (
-        ""  # empty: STORE/artifacts
-    )
-    api: Annotated[str, matching(r"https?://.+", "a URL of http or https")] = (
-        "http://ml-pipeline.kubeflow:8888"  # as a step reaches it
-    )
+    # Empty: STORE/artifacts.
+    pipeline_root: Annotated[str, matching(r"((s3|gs|minio)://.+)?", "a place, such as s3://bucket/folder")] = ""
+    # As a step reaches it.
+    api: Annotated[str, matching(r"https?://.+", "a URL of http or https")] = "http://ml-pipeline.kubeflow:8888"
 
     @model_validator(mode="after")
     def _gpus_are_where_training_is(self) -> Self:

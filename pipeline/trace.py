@@ -95,16 +95,14 @@ def model(store: Store, digest: str, data: Path) -> Link:
         info, files = artifacts.info(folder), sorted(folder.rglob("*"))
         sums = {path.relative_to(folder).as_posix(): lineage.content_digest(path) for path in files if path.is_file()}
     champions = [each for each in registry.history(store) if each.digest == digest]
+    record = record_of(store, digest)
     facts = {
-        "kind": info.kind,
+        "kind": record.run.chosen if record else info.kind,
         "digest": digest,
         "champion since": champions[-1].since if champions else None,
         "decision": champions[-1].decision.get("reason") if champions else None,
         "signed by": ", ".join(key.rpartition("/")[2] for key in store.list(f"signatures/{digest}/")) or None,
     }
-    record = record_of(store, digest)
-    if record is not None:
-        facts["kind"] = record.run.chosen
     parents = [_parent(store, name, value) for name, value in info.lineage.items() if name == "teacher"]
     if info.kind in MAKERS:
         facts |= {"made by": MAKERS[info.kind], "seed": info.lineage.get("seed")}
